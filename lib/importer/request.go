@@ -1,0 +1,61 @@
+package importer
+
+import (
+	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/plan"
+	"github.com/cdictl/cdictl/lib/progress"
+	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/trace"
+	"github.com/cdictl/cdictl/lib/verify"
+)
+
+// Options are common to everything that opens an image. The zero value is useful.
+type Options struct {
+	Limits limits.Limits
+	// Snapshot names an internal snapshot (its name or ID) to read instead of the active disk.
+	Snapshot string
+	// AllowBacking is a folder: a backing chain of local files inside it is read. Empty: a backing file is refused.
+	AllowBacking string
+
+	Limiter *limits.Rate      // paces the stored bytes; nil: unlimited
+	Tracker *progress.Tracker // counts; nil: nobody looks
+	Trace   *trace.Recorder   // nil: no timeline
+	// OnRetry is told of each failed try that will be repeated; nil, or safe for concurrent use.
+	OnRetry func(source.Retry)
+}
+
+// Request says what to import where.
+type Request struct {
+	Source source.Source
+	Target sink.Target
+	// Size grows the disk to this many bytes; 0 keeps the image's virtual size. A disk is never shrunk.
+	Size int64
+	// Checksum of the stored bytes, checked before anything becomes visible; zero: none.
+	Checksum verify.Digest
+	// Preallocate makes the target allocate every byte.
+	Preallocate bool
+	// Spool is a folder for a hidden, sparse copy of an image that needs random access but comes as a one-way
+	// stream; beside the target is the natural place. Empty: such an import ends in errdef.ErrScratchNeeded.
+	Spool string
+	Options
+}
+
+// Result tells what an import did. Its JSON names are stable.
+type Result struct {
+	Source      string     `json:"source"`
+	Target      string     `json:"target"`
+	Format      string     `json:"format"`
+	Codec       string     `json:"codec,omitempty"`
+	Route       plan.Route `json:"route"`
+	VirtualSize int64      `json:"virtualSize"` // of the disk that was made
+	ImageSize   int64      `json:"imageSize"`   // virtual size of the image; less than VirtualSize after growing
+	StoredSize  int64      `json:"storedSize"`
+	Digest      string     `json:"digest,omitempty"` // of the stored bytes, verified
+	Identity    string     `json:"identity,omitempty"`
+	Passes      int        `json:"passes"`
+	Fetched     int64      `json:"bytesFetched"`
+	Spooled     int64      `json:"bytesSpooled"`
+	Written     int64      `json:"bytesWritten"` // data handed to the target, zeros not counted
+	Seconds     float64    `json:"seconds"`
+}

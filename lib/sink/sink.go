@@ -1,0 +1,65 @@
+// Package sink names the places that disks are written to.
+//
+// An implementation is a package of its own (filesink, pipesink, …) that passes package sinktest.
+package sink
+
+import (
+	"context"
+	"io"
+)
+
+// A Target names a place for a disk. Making one is free; Open does the work.
+type Target interface {
+	// Open prepares the target. Nothing is visible under its name before Commit.
+	Open(ctx context.Context, o Options) (Sink, error)
+	String() string
+}
+
+// Mode says what Open finds and leaves.
+type Mode uint8
+
+const (
+	// New makes a disk.
+	New Mode = iota
+	// Resume goes on with a part that an earlier, interrupted writer left.
+	Resume
+	// Update changes a disk in place (a delta): it never truncates, resizes or drops. Close without Commit leaves the
+	// disk marked incomplete, and the delta may be applied again.
+	Update
+)
+
+// String returns the mode's name in lower case.
+func (m Mode) String() string { return [...]string{"new", "resume", "update"}[m] }
+
+// Options of Open.
+type Options struct {
+	// Size of the disk, -1 where only the end of the stream tells.
+	Size int64
+	Mode Mode
+	// Preallocate makes the target allocate every byte.
+	Preallocate bool
+}
+
+// Caps says how a sink wants to be written.
+type Caps struct {
+	// Ordered: writes and zeros must come in order and without gaps, from one goroutine at a time (a pipe).
+	Ordered bool
+	// Align is the alignment of offset, length and memory for the fastest writes, a power of two; 1: none.
+	// Others are correct too.
+	Align int
+	// Chunk is the length of a write that the sink likes; 0: no wish.
+	Chunk int
+}
+
+// A Sink is an open target. WriteAt and Zero are safe for concurrent use on ranges that do not overlap, unless
+// Caps says Ordered.
+type Sink interface {
+	io.WriterAt
+	// Zero makes [off, off+n) read as zeros: a promise about content, not a hint.
+	Zero(off, n int64) error
+	Caps() Caps
+	// Commit makes the disk visible, with exactly size bytes, after all of it is durable.
+	Commit(ctx context.Context, size int64) error
+	// Close drops what was not committed and leaves nothing behind. After Commit it only frees resources.
+	Close() error
+}

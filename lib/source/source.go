@@ -1,0 +1,75 @@
+// Package source names the places that images come from.
+//
+// An implementation is a package of its own (httpsource, filesource, …) that passes package sourcetest. Retry and
+// resume belong here, around one request; nobody above a source tries again.
+package source
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/progress"
+	"github.com/cdictl/cdictl/lib/trace"
+)
+
+// A Source names bytes somewhere. Making one is free; Open does the work.
+type Source interface {
+	// Open makes the content readable. The Blob observes ctx until it is closed: cancelling ctx ends its reads.
+	Open(ctx context.Context, env Env) (Blob, error)
+	// String names the source for people. It never shows credentials.
+	String() string
+}
+
+// A Statter is a Source that tells Info without opening the content.
+type Statter interface {
+	Stat(ctx context.Context, env Env) (Info, error)
+}
+
+// Env is what the importer lends to a source. Every field may be nil.
+type Env struct {
+	Limiter *limits.Rate      // paces the stored bytes
+	Tracker *progress.Tracker // counts the stored bytes as they arrive (a source calls AddStored)
+	OnRetry func(Retry)       // is told of each try that failed and will be repeated; may be called concurrently
+	Trace   *trace.Recorder
+}
+
+// Retry is one failed try that will be repeated.
+type Retry struct {
+	Source  string        // as Source.String tells it
+	Offset  int64         // where the content goes on
+	Attempt int           // 1 for the first repetition
+	Delay   time.Duration // until the repetition
+	Err     error
+}
+
+// A Blob is content as stored.
+//
+// Read goes through it once, in order. A blob that can be read out of order is an io.ReaderAt too, safe for concurrent
+// use; one that knows its holes is an image.Extenter too. Blobs are never wrapped, so these assertions hold.
+// A Read and a ReadAt may be under way at the same time. ReadAt follows the io.ReaderAt contract (short only with an
+// error, io.EOF at the end).
+type Blob interface {
+	io.ReadCloser
+	Info() Info
+}
+
+// Info is what a source knows of its content.
+type Info struct {
+	// Size is the stored size, -1 where only the end tells.
+	Size int64
+	// Name is the content's file name where the source has one (the last element of a path), for checksum files.
+	Name string
+	// Identity tells this content from another at the same place: an ETag, a generation, a digest. Empty: unknown.
+	Identity string
+	// Strong: equal identities mean equal bytes.
+	Strong bool
+	// Reopenable: Open again gives the same content, as far as Identity can tell.
+	Reopenable bool
+	// Local: a ReadAt costs no round trip, so small reads are cheap.
+	Local bool
+	// Digest is "alg:hex" of the stored bytes where the source vouches for it.
+	Digest string
+	Labels map[string]string
+}
