@@ -15,6 +15,11 @@ type Target interface {
 	String() string
 }
 
+// A Capper is a Target that knows its Caps before it is open, as planning wants to for those that are Ordered.
+type Capper interface {
+	Caps() Caps
+}
+
 // Mode says what Open finds and leaves.
 type Mode uint8
 

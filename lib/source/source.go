@@ -59,6 +59,8 @@ type Blob interface {
 type Info struct {
 	// Size is the stored size, -1 where only the end tells.
 	Size int64
+	// Allocated is what the content takes on its filesystem, 0 where that is not known.
+	Allocated int64
 	// Name is the content's file name where the source has one (the last element of a path), for checksum files.
 	Name string
 	// Identity tells this content from another at the same place: an ETag, a generation, a digest. Empty: unknown.
@@ -69,6 +71,9 @@ type Info struct {
 	Reopenable bool
 	// Local: a ReadAt costs no round trip, so small reads are cheap.
 	Local bool
+	// Dir is the folder on this machine that holds the content, empty if there is none: relative names of backing
+	// files mean it.
+	Dir string
 	// Digest is "alg:hex" of the stored bytes where the source vouches for it.
 	Digest string
 	Labels map[string]string
