@@ -35,7 +35,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.Metadata, 48<<20)
 	set(&l.Window, 128<<20)
 	set(&l.Expansion, 2000)
-	if l.Workers == 0 {
+	if l.Workers <= 0 {
 		l.Workers = max(2, runtime.GOMAXPROCS(0))
 	}
 	return l

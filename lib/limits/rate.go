@@ -2,6 +2,7 @@ package limits
 
 import (
 	"context"
+	"fmt"
 
 	"golang.org/x/time/rate"
 )
@@ -24,6 +25,10 @@ func (r *Rate) Wait(ctx context.Context, n int) error {
 	}
 	for b := r.l.Burst(); n > 0; n -= b {
 		if err := r.l.WaitN(ctx, min(n, b)); err != nil {
+			if ctx.Err() == nil {
+				// The limiter sees that the deadline will pass first, and says so in an error of its own.
+				err = fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
+			}
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ type Recorder struct {
 	w     io.Writer
 	start time.Time
 	n     int
+	done  bool
 	err   error
 }
 
@@ -48,6 +49,9 @@ func (r *Recorder) write(e event) {
 	b, err := json.Marshal(e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.done {
+		return
+	}
 	sep := ",\n"
 	if r.n == 0 {
 		sep = "[\n"
@@ -61,19 +65,20 @@ func (r *Recorder) write(e event) {
 	}
 }
 
-// Close ends the timeline and returns the first error of any write.
+// Close ends the timeline and returns the first error of any write. What ends later is left out.
 func (r *Recorder) Close() error {
 	if r == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err == nil {
+	if r.err == nil && !r.done {
 		end := "\n]\n"
 		if r.n == 0 {
 			end = "[]\n"
 		}
 		_, r.err = io.WriteString(r.w, end)
 	}
+	r.done = true
 	return r.err
 }

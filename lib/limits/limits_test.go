@@ -1,0 +1,80 @@
+package limits
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cdictl/cdictl/lib/errdef"
+)
+
+func TestWithDefaults(t *testing.T) {
+	d := Limits{}.WithDefaults()
+	if d.VirtualSize != 64<<40 || d.Metadata != 48<<20 || d.Window != 128<<20 || d.Expansion != 2000 || d.Workers < 2 {
+		t.Errorf("defaults are %+v", d)
+	}
+	set := Limits{VirtualSize: 1, Metadata: 2, Window: 3, Expansion: 4, Workers: 1}
+	if got := set.WithDefaults(); got != set {
+		t.Errorf("%+v became %+v", set, got)
+	}
+	if got := (Limits{Workers: -3}).WithDefaults(); got.Workers < 2 {
+		t.Errorf("%d workers would do nothing for ever", got.Workers)
+	}
+}
+
+func TestChecks(t *testing.T) {
+	l := Limits{VirtualSize: 1000, Metadata: 100}.WithDefaults()
+	tests := []struct {
+		name string
+		err  error
+		want error
+	}{
+		{"virtual size at the limit", l.CheckVirtualSize(1000), nil},
+		{"virtual size above", l.CheckVirtualSize(1001), errdef.ErrLimit},
+		{"metadata at the limit", l.CheckMetadata("L1 table", 100), nil},
+		{"metadata above", l.CheckMetadata("L1 table", 101), errdef.ErrLimit},
+	}
+	for _, tt := range tests {
+		if !errors.Is(tt.err, tt.want) || (tt.err == nil) != (tt.want == nil) {
+			t.Errorf("%s: %v", tt.name, tt.err)
+		}
+		if tt.err != nil && errdef.Hint(tt.err) == "" {
+			t.Errorf("%s has no hint", tt.name)
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	for _, n := range []int64{0, -1} {
+		if r := NewRate(n); r != nil || r.Wait(t.Context(), 1<<30) != nil {
+			t.Errorf("NewRate(%d) limits", n)
+		}
+	}
+	r := NewRate(1 << 20)
+	start := time.Now()
+	for range 4 { // 512 KiB, of which a burst of 256 KiB is free: a quarter of a second
+		if err := r.Wait(t.Context(), 128<<10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := time.Since(start); d < 150*time.Millisecond {
+		t.Errorf("512 KiB at 1 MiB/s took %v", d)
+	}
+	if err := NewRate(1).Wait(t.Context(), 0); err != nil {
+		t.Errorf("no bytes: %v", err)
+	}
+}
+
+func TestRateEnds(t *testing.T) {
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := NewRate(1).Wait(canceled, 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := NewRate(1).Wait(short, 10); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a deadline that would pass: %v", err)
+	}
+}
