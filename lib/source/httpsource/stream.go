@@ -118,7 +118,7 @@ func (b *stream) goOn(err error) error {
 		return e
 	}
 	if b.pos > 0 && b.s.validator.Strong == "" && !retry.IsPermanent(err) {
-		return fmt.Errorf("%w; at byte %d, and the server gives no validator to go on with", err, b.pos)
+		return fmt.Errorf("stopped at byte %d, and the server gives no validator to go on with: %w", b.pos, err)
 	}
 	return b.s.wait(b.count, b.pos, err)
 }

@@ -1,8 +1,11 @@
 package httpsource_test
 
 import (
+	"crypto/tls"
 	"encoding/pem"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,10 +78,15 @@ func TestTrust(t *testing.T) {
 		}
 	}
 	t.Run("wrong host", func(t *testing.T) {
+		s := httptest.NewUnstartedServer(f)
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Client(t, "elsewhere")}, MinVersion: tls.VersionTLS12}
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.StartTLS()
+		t.Cleanup(s.Close)
 		o := quick
 		o.CAFile = bundle
-		_, err := fetch(t, newSource(t, strings.Replace(url, "127.0.0.1", "127.0.0.2", 1), o), source.Env{})
-		wantError(t, err, errdef.ErrUnavailable, "127.0.0.2")
+		_, err := fetch(t, newSource(t, s.URL+"/disk.img", o), source.Env{})
+		wantError(t, err, errdef.ErrUnavailable, "not trusted", `subject "CN=elsewhere"`)
 	})
 	t.Run("https to an http port", func(t *testing.T) {
 		_, plain := file(t, content, testserver.Options{})

@@ -3,9 +3,10 @@ package httpsource
 const (
 	// firstWindow is what is fetched ahead at first: somebody who only wants to look at a header gets little more.
 	firstWindow = 256 << 10
-	// maxPiece is one range. Below 4 MiB the round trip between two ranges of a connection begins to show.
-	maxPiece = 4 << 20
-	// maxWindow bounds the memory of reading ahead.
+	// maxPiece is one range. Measured on loopback, 1 MiB is a tenth faster than 2 (the copy is still in the cache) and
+	// 4 MiB a fifth slower; on a long line each range costs a round trip of its connection, so the larger is taken.
+	maxPiece = 2 << 20
+	// maxWindow bounds the memory of reading ahead, whatever the number of connections.
 	maxWindow = 20 << 20
 )
 
