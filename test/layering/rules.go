@@ -1,0 +1,136 @@
+package layering
+
+import (
+	"slices"
+	"strings"
+)
+
+// Module is the path of our module.
+const Module = "github.com/cdictl/cdictl"
+
+// A Group is a line of the house: packages of one group do not import each other, unless the group is in May itself.
+type Group struct {
+	Name string
+	// Packages are paths below the module; "x/*" is every package one folder below x, "x/..." also x and all below.
+	Packages []string
+	// May names the groups that this one may import.
+	May []string
+	// Modules are the prefixes of other modules' packages that it may import. Anything of the standard library is free.
+	Modules []string
+	// Why is said when the rule is broken.
+	Why string
+	// Testing: only tests import it, so it may log and look at the environment.
+	Testing bool
+}
+
+// codecs are what decodes compressed bytes.
+var codecs = []string{"github.com/klauspost/compress/", "github.com/therootcompany/xz"}
+
+// Rules are all groups; the first whose pattern matches a package is its group. A package of none is an error: whoever
+// adds one says where it stands.
+var Rules = []Group{
+	{Name: "conformance", Packages: []string{"lib/source/sourcetest", "lib/sink/sinktest", "lib/format/formattest"},
+		May: []string{"ground", "words", "ends", "test tools"},
+		Why: "a conformance suite is for every implementation, so it knows none", Testing: true},
+	{Name: "test tools", Packages: []string{"lib/internal/testimage", "lib/internal/testserver"},
+		May: []string{"internal", "ground"},
+		Why: "what tests are made of does not depend on what they test", Testing: true},
+	{Name: "internal", Packages: []string{"lib/internal/..."},
+		May: []string{"ground"}, Modules: []string{"golang.org/x/sys/"},
+		Why: "shared machinery stands below everything that shares it"},
+	{Name: "ground", Packages: []string{"lib/errdef", "lib/progress", "lib/trace", "lib/retry"},
+		Why: "everybody imports these, so they import nobody"},
+	{Name: "words", Packages: []string{"lib/image", "lib/limits", "lib/verify"},
+		May: []string{"ground"}, Modules: []string{"golang.org/x/time/rate"},
+		Why: "the vocabulary says what a disk is, not how one is read"},
+	{Name: "ends", Packages: []string{"lib/source", "lib/sink"},
+		May: []string{"ground", "words"},
+		Why: "the interfaces of both ends know none of those who implement them"},
+	{Name: "urls", Packages: []string{"lib/source/byurl"},
+		May: []string{"ground", "words", "ends", "sources"},
+		Why: "mapping URLs to sources is all that it does"},
+	{Name: "sources", Packages: []string{"lib/source/*"},
+		May: []string{"ground", "words", "ends", "internal"}, Modules: []string{"golang.org/x/sys/", "golang.org/x/net/"},
+		Why: "a source carries bytes: it knows no format, no codec, and no other source"},
+	{Name: "sinks", Packages: []string{"lib/sink/*"},
+		May: []string{"ground", "words", "ends", "internal"}, Modules: []string{"golang.org/x/sys/"},
+		Why: "a sink stores bytes: it knows neither where they come from nor another sink"},
+	{Name: "formats", Packages: []string{"lib/format/*"},
+		May: []string{"ground", "words", "internal"}, Modules: codecs,
+		Why: "a format is read through io.ReaderAt: it knows no source and no other format"},
+	{Name: "format list", Packages: []string{"lib/format"},
+		May: []string{"ground", "words", "internal", "formats"},
+		Why: "the list of formats knows formats and nothing that fetches or moves bytes"},
+	{Name: "codecs", Packages: []string{"lib/compress"},
+		May: []string{"ground", "words", "internal"}, Modules: codecs,
+		Why: "a codec is a reader over a reader"},
+	{Name: "movers", Packages: []string{"lib/plan", "lib/transfer", "lib/resize", "lib/archive"},
+		May: []string{"ground", "words", "ends", "internal"}, Modules: []string{"golang.org/x/sync/", "golang.org/x/sys/"},
+		Why: "planning, moving and sizing stand beside each other and meet in the importer"},
+	{Name: "importer", Packages: []string{"lib/importer"},
+		May: []string{"ground", "words", "ends", "internal", "movers", "codecs", "format list", "formats"}, Modules: []string{"golang.org/x/sync/", "golang.org/x/sys/"},
+		Why: "the importer takes a source.Source and a sink.Target and imports no implementation, so a library user links only those that he names"},
+	{Name: "commands", Packages: []string{"cmd/..."},
+		May: []string{"commands", "ground", "words", "ends", "urls", "sources", "sinks", "formats", "format list", "codecs", "movers", "importer"},
+		Modules: []string{
+			"github.com/spf13/", "github.com/schollz/progressbar/", "golang.org/x/", "k8s.io/", "sigs.k8s.io/", "kubevirt.io/",
+		},
+		Why: "commands parse and call; test machinery does not go into the binary"},
+	{Name: "examples", Packages: []string{"examples/..."},
+		May: []string{"ground", "words", "ends", "urls", "sources", "sinks", "formats", "format list", "codecs", "movers", "importer"},
+		Why: "an example shows what a user can do with the public packages"},
+	{Name: "tests", Packages: []string{"test/..."}, May: []string{"tests"},
+		Modules: []string{"golang.org/x/sys/", "github.com/klauspost/compress/"},
+		Why:     "tests of the whole run the real binary and link none of it"},
+}
+
+// GroupOf returns the group of a package below the module, nil if it has none.
+func GroupOf(pkg string) *Group {
+	for i := range Rules {
+		if slices.ContainsFunc(Rules[i].Packages, func(p string) bool { return matches(p, pkg) }) {
+			return &Rules[i]
+		}
+	}
+	return nil
+}
+
+func matches(pattern, pkg string) bool {
+	if base, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return pkg == base || strings.HasPrefix(pkg, base+"/")
+	}
+	if base, ok := strings.CutSuffix(pattern, "/*"); ok {
+		rest, ok := strings.CutPrefix(pkg, base+"/")
+		return ok && !strings.Contains(rest, "/")
+	}
+	return pattern == pkg
+}
+
+// Check returns what is wrong with from importing to; "" if nothing is. Both are full import paths.
+func Check(from, to string) string {
+	g := GroupOf(strings.TrimPrefix(from, Module+"/"))
+	if g == nil {
+		return from + " stands in no group: say in test/layering/rules.go where it belongs"
+	}
+	own, ours := strings.CutPrefix(to, Module+"/")
+	switch {
+	case !ours && !strings.Contains(strings.SplitN(to, "/", 2)[0], "."):
+		global := slices.Contains([]string{"log", "log/slog", "flag", "expvar"}, to)
+		if global && !g.Testing && strings.HasPrefix(from, Module+"/lib/") {
+			return from + " imports " + to + ": lib does not log and has no global flags"
+		}
+		return "" // the standard library
+	case !ours:
+		if !slices.ContainsFunc(g.Modules, func(p string) bool { return to == p || strings.HasPrefix(to, p) }) {
+			return from + " (" + g.Name + ") imports " + to + ": " + g.Why
+		}
+		return ""
+	}
+	target := GroupOf(own)
+	if target == nil {
+		return from + " imports " + to + ", which stands in no group"
+	}
+	if !slices.Contains(g.May, target.Name) {
+		return from + " (" + g.Name + ") imports " + to + " (" + target.Name + "): " + g.Why
+	}
+	return ""
+}
