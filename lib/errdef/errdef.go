@@ -46,6 +46,7 @@ type Class struct {
 	ExitCode int
 	Reason   string
 	Retry    Retry
+	Hint     string // what to do where the error itself does not say
 }
 
 // Classify returns the class of err; the zero Class (exit 0) for nil. The most specific sentinel in the chain wins; the
@@ -63,37 +64,37 @@ func Classify(err error) Class {
 	case err == nil:
 		return Class{}
 	case is(context.Canceled):
-		return Class{130, "Canceled", RetrySoon}
+		return Class{130, "Canceled", RetrySoon, "nothing was left at the target; run the same command to start again"}
 	case is(ErrUsage):
-		return Class{2, "InvalidSpec", RetryNever}
+		return Class{2, "InvalidSpec", RetryNever, "see --help"}
 	case is(ErrDigestMismatch):
-		return Class{13, "DigestMismatch", RetryNever}
+		return Class{13, "DigestMismatch", RetryNever, "the download is damaged, or the checksum belongs to another file; nothing was written"}
 	case is(ErrChanged):
-		return Class{17, "SourceChanged", RetrySoon}
+		return Class{17, "SourceChanged", RetrySoon, "the source was replaced while it was read; run again to read the new content from the start"}
 	case is(ErrTooSmall, ErrNoSpace, syscall.ENOSPC, syscall.EDQUOT):
-		return Class{14, "TargetTooSmall", RetryOnInput}
+		return Class{14, "TargetTooSmall", RetryOnInput, "free some space, or choose a larger target"}
 	case is(ErrLimit):
-		return Class{15, "LimitExceeded", RetryNever}
+		return Class{15, "LimitExceeded", RetryNever, "if the image is trusted, raise the limit that the message names"}
 	case is(ErrScratchNeeded):
-		return Class{16, "ScratchNeeded", RetryScratch}
+		return Class{16, "ScratchNeeded", RetryScratch, "name a folder with room for the image: --scratch DIR"}
 	case is(ErrRefused):
-		return Class{20, "PolicyRefused", RetryNever}
+		return Class{20, "PolicyRefused", RetryNever, "this is refused for safety; fetch the file another way if you trust it"}
 	case is(ErrUnauthorized):
-		return Class{11, "SourceUnauthorized", RetryOnInput}
+		return Class{11, "SourceUnauthorized", RetryOnInput, "check user, password, token or client certificate"}
 	case is(ErrBusy):
-		return Class{18, "TargetBusy", RetrySoon}
+		return Class{18, "TargetBusy", RetrySoon, "wait for the other writer to end, or choose another target"}
 	case is(ErrExists):
-		return Class{19, "TargetExists", RetryNever}
+		return Class{19, "TargetExists", RetryNever, "choose another name, or overwrite it with --force"}
 	case is(ErrTimeout, context.DeadlineExceeded):
-		return Class{22, "DeadlineExceeded", RetrySoon}
+		return Class{22, "DeadlineExceeded", RetrySoon, "allow more time, or try again when the source is faster"}
 	case is(ErrUnavailable):
-		return Class{21, "SourceUnavailable", RetrySoon}
+		return Class{21, "SourceUnavailable", RetrySoon, "check the network and the server, then run again"}
 	case is(ErrCorrupt, ErrUnsupported):
-		return Class{12, "InvalidImage", RetryNever}
+		return Class{12, "InvalidImage", RetryNever, "compare the file with its checksum, or convert it with the tool that made it"}
 	case is(ErrNotFound, fs.ErrNotExist):
-		return Class{10, "SourceNotFound", RetrySlowly}
+		return Class{10, "SourceNotFound", RetrySlowly, "check the name"}
 	}
-	return Class{1, "ImportFailed", RetrySoon}
+	return Class{1, "ImportFailed", RetrySoon, ""}
 }
 
 // ExitCode is Classify(err).ExitCode.
@@ -151,20 +152,32 @@ func WithHint(err error, hint string) error {
 	return hinted{err, hint}
 }
 
-// Hint returns the outermost hint in err's chain, or "".
+// Hint returns the outermost hint in err's chain, or its class's.
 func Hint(err error) string {
-	for err != nil {
-		var h hinted
-		var e *Error
-		switch {
-		case errors.As(err, &e) && e.Hint != "":
+	if h := ownHint(err); h != "" {
+		return h
+	}
+	return Classify(err).Hint
+}
+
+func ownHint(err error) string {
+	//nolint:errorlint // this is a walk over the tree of wrapped errors, from the outside in
+	switch e := err.(type) {
+	case *Error:
+		if e.Hint != "" {
 			return e.Hint
-		case errors.As(err, &h):
-			return h.hint
-		case e != nil:
-			err = e.Err
-		default:
-			return ""
+		}
+	case hinted:
+		return e.hint
+	}
+	switch e := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		return ownHint(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if h := ownHint(err); h != "" {
+				return h
+			}
 		}
 	}
 	return ""
