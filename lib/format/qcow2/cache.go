@@ -3,6 +3,7 @@ package qcow2
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -20,8 +21,9 @@ var errNotRead = errors.New("not read")
 
 // A cache holds slices of L2 tables by their number in guest order. One reader loads a slice, others wait for it.
 type cache struct {
-	d   *disk
-	max int
+	d    *disk
+	max  int
+	last atomic.Pointer[slice] // the one that was last asked for: who walks a disk asks for it again
 
 	mu    sync.Mutex
 	m     map[int64]*slice
@@ -59,6 +61,9 @@ func (d *disk) sliceHost(i int64) int64 {
 
 // get returns slice i, which is not a hole.
 func (c *cache) get(i int64) ([]byte, error) {
+	if s := c.last.Load(); s != nil && s.no == i {
+		return s.data, nil
+	}
 	for {
 		c.mu.Lock()
 		if s, ok := c.m[i]; ok {
@@ -67,6 +72,9 @@ func (c *cache) get(i int64) ([]byte, error) {
 			<-s.done
 			if s.err == errNotRead {
 				continue
+			}
+			if s.err == nil {
+				c.last.Store(s)
 			}
 			return s.data, s.err
 		}

@@ -112,7 +112,10 @@ func (p *prefix) at(off, n int64, what string) ([]byte, error) {
 	if off+n <= int64(len(p.buf)) {
 		return p.buf[off : off+n], nil
 	}
-	if p.size >= 0 && off+n > p.size {
+	if p.size < 0 {
+		return nil, corrupt("%s at %d (%d bytes) passes the first %d bytes, which is all there is", what, off, n, len(p.buf))
+	}
+	if off+n > p.size {
 		return nil, corrupt("%s at %d (%d bytes) lies past the end of the stored file (%d bytes)", what, off, n, p.size)
 	}
 	b := make([]byte, n)

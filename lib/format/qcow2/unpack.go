@@ -13,7 +13,8 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 )
 
-// maxZstdWindow is QEMU's. It costs no memory: a cluster is decoded into its place, which is the window.
+// maxZstdWindow is QEMU's. It costs no memory: a cluster is decoded into its place, which is the window and bounds what
+// comes out.
 const maxZstdWindow = 128 << 20
 
 // An unpacker decodes compressed clusters. It is safe for concurrent use; decoders are kept for the next cluster.
@@ -82,7 +83,7 @@ func (u *unpacker) zstd(dst, stored []byte) error {
 	if z == nil {
 		var err error
 		z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(uint64(max(u.cluster, zstdMinWindow))), zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecodeAllCapLimit(true))
+			zstd.WithDecoderMaxMemory(maxZstdWindow), zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
 			return fmt.Errorf("zstd decoder: %w", err)
 		}
@@ -116,22 +117,22 @@ const (
 	zstdSkipMask  = 0xfffffff0
 	zstdBlockRLE  = 1
 	zstdBlockBits = 3
-	zstdMinWindow = 1 << 10 // a decoder with less memory refuses every frame
 )
+
+var errShortFrame = fmt.Errorf("stored bytes end inside of a zstd frame: %w", errdef.ErrCorrupt)
 
 // zstdFrame tells how long the frame is that b begins with (RFC 8878, section 3.1.1), without decoding it, and whether
 // it is one to skip.
 func zstdFrame(b []byte) (n int, skip bool, err error) {
-	short := fmt.Errorf("stored bytes end inside of a zstd frame: %w", errdef.ErrCorrupt)
 	le := binary.LittleEndian
 	if len(b) < 8 {
-		return 0, false, short
+		return 0, false, errShortFrame
 	}
 	magic := le.Uint32(b)
 	if magic&zstdSkipMask == zstdSkip {
 		size := uint64(le.Uint32(b[4:])) + 8
 		if size > uint64(len(b)) {
-			return 0, false, short
+			return 0, false, errShortFrame
 		}
 		return int(size), true, nil
 	}
@@ -152,7 +153,7 @@ func zstdFrame(b []byte) (n int, skip bool, err error) {
 	}
 	for {
 		if len(b)-n < 3 {
-			return 0, false, short
+			return 0, false, errShortFrame
 		}
 		block := uint32(b[n]) | uint32(b[n+1])<<8 | uint32(b[n+2])<<16
 		size := int(block >> zstdBlockBits)
@@ -161,7 +162,7 @@ func zstdFrame(b []byte) (n int, skip bool, err error) {
 		}
 		n += 3 + size
 		if n > len(b) {
-			return 0, false, short
+			return 0, false, errShortFrame
 		}
 		if block&1 != 0 {
 			break
@@ -171,7 +172,7 @@ func zstdFrame(b []byte) (n int, skip bool, err error) {
 		n += 4 // checksum
 	}
 	if n > len(b) {
-		return 0, false, short
+		return 0, false, errShortFrame
 	}
 	return n, false, nil
 }
