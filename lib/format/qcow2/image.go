@@ -16,6 +16,9 @@ var _ image.Mapper = (*Image)(nil)
 // Size is the virtual size as the header has it: no multiple of the cluster size, perhaps not even of 512.
 func (d *disk) Size() int64 { return d.size }
 
+// ClusterSize is what is decoded at once: reads of whole clusters decode nothing twice.
+func (d *disk) ClusterSize() int64 { return 1 << d.bits }
+
 // Close does nothing: the image holds only memory.
 func (d *disk) Close() error { return nil }
 

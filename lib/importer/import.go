@@ -1,0 +1,189 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/plan"
+	"github.com/cdictl/cdictl/lib/resize"
+	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/transfer"
+)
+
+// Import makes a raw disk at r.Target out of the image at r.Source. Nothing is visible at the target before all of it
+// is there, verified and durable; after an error nothing is left. It returns after all its goroutines have ended.
+func Import(ctx context.Context, r Request) (Result, error) {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if r.Tracker == nil {
+		r.Tracker = newTracker()
+	}
+	src, err := open(ctx, r.Source, r.Options, r.Checksum)
+	if err != nil {
+		return Result{}, err
+	}
+	defer src.Close()
+	j := &job{opened: src, req: r, abort: cancel}
+	defer j.close()
+	if err := j.run(ctx); err != nil {
+		return Result{}, cause(ctx, err)
+	}
+	s := r.Tracker.Snapshot()
+	res := Result{
+		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route,
+		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: j.plan.Passes,
+		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Seconds: time.Since(start).Seconds(),
+	}
+	if !r.Checksum.IsZero() {
+		res.Digest = r.Checksum.String()
+	}
+	if res.StoredSize < 0 {
+		res.StoredSize = src.verifier.Bytes()
+	}
+	return res, nil
+}
+
+// cause prefers the caller's cancellation to what it broke. ctx is ours, a child that j.abort cancels too, so only an
+// error that is a cancellation is of interest.
+func cause(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) {
+		if c := context.Cause(ctx); errors.Is(c, context.DeadlineExceeded) {
+			return c
+		}
+	}
+	return err
+}
+
+// job is one import under way.
+type job struct {
+	*opened
+	req   Request
+	abort context.CancelFunc
+	plan  plan.Plan
+
+	image     image.Image       // for routes that have one
+	witness   *transfer.Witness // what image was opened through, on the Hashed route
+	sink      sink.Sink
+	imageSize int64 // -1: only the end of the stream tells
+	size      int64 // of the disk; -1 likewise
+	stats     transfer.Stats
+}
+
+func (j *job) close() {
+	if j.sink != nil {
+		j.sink.Close()
+	}
+	if j.image != nil {
+		j.image.Close()
+	}
+}
+
+func (j *job) run(ctx context.Context) error {
+	if err := j.prepare(ctx); err != nil {
+		return err
+	}
+	if err := j.openSink(ctx); err != nil {
+		return err
+	}
+	if err := j.transfer(ctx); err != nil {
+		return err
+	}
+	if err := j.unchanged(ctx); err != nil {
+		return err
+	}
+	if grown := j.size - j.imageSize; grown > 0 && !j.sink.Caps().Ordered { // a pipe pads in Commit
+		if err := j.sink.Zero(j.imageSize, grown); err != nil {
+			return j.onTarget("write", err)
+		}
+		j.req.Tracker.AddVirtual(grown)
+	}
+	j.req.Tracker.SetPhase("committing")
+	return j.onTarget("commit", j.sink.Commit(ctx, j.size))
+}
+
+// prepare opens the image as far as the header tells, makes the plan, and finds the sizes: all that can be known, and
+// refused, before the target is touched and content is read.
+func (j *job) prepare(ctx context.Context) error {
+	if err := j.openImage(ctx); err != nil {
+		return onSource("read", j.name, err)
+	}
+	var err error
+	if j.plan, err = plan.Make(j.facts()); err != nil {
+		return onSource("plan", j.name, err)
+	}
+	if j.imageSize < 0 {
+		j.size = -1
+		return nil
+	}
+	return j.setSize(j.imageSize)
+}
+
+// setSize decides the disk's size from the image's.
+func (j *job) setSize(imageSize int64) error {
+	if err := j.opts.Limits.CheckVirtualSize(max(imageSize, j.req.Size)); err != nil {
+		return onSource("read", j.name, err)
+	}
+	size, err := resize.Disk(imageSize, j.req.Size)
+	if err != nil {
+		return j.onTarget("size", err)
+	}
+	j.imageSize, j.size = imageSize, size
+	return nil
+}
+
+func (j *job) facts() plan.Facts {
+	_, mapped := j.image.(image.Mapper)
+	f := plan.Facts{
+		Format: j.format.Name, Codec: j.codec, Tables: j.format.Random, Mapped: mapped,
+		RandomAccess: j.random != nil, Local: j.info.Local,
+		Checksum: !j.req.Checksum.IsZero(), Spool: j.req.Spool != "",
+	}
+	if c, ok := j.req.Target.(sink.Capper); ok {
+		f.Ordered = c.Caps().Ordered
+	}
+	return f
+}
+
+func (j *job) openSink(ctx context.Context) error {
+	size := j.size
+	if size < 0 && j.req.Size > 0 {
+		size = j.req.Size // the stream may be shorter, never longer
+	}
+	var err error
+	j.sink, err = j.req.Target.Open(ctx, sink.Options{Size: size, Preallocate: j.req.Preallocate})
+	if err != nil {
+		return j.onTarget("open", err)
+	}
+	j.req.Tracker.SetTotal(size)
+	return nil
+}
+
+// unchanged asks a local source whether it still is what it was. Others pin their identity in each request.
+func (j *job) unchanged(ctx context.Context) error {
+	st, ok := j.req.Source.(source.Statter)
+	if !ok || !j.info.Local || j.info.Identity == "" {
+		return nil
+	}
+	now, err := st.Stat(ctx, source.Env{})
+	if err != nil {
+		return onSource("stat", j.name, err)
+	}
+	if now.Identity != j.info.Identity {
+		return onSource("read", j.name, fmt.Errorf("was %s, is %s: %w", j.info.Identity, now.Identity, errdef.ErrChanged))
+	}
+	return nil
+}
+
+func (j *job) onTarget(op string, err error) error {
+	var e *errdef.Error
+	if err == nil || errors.As(err, &e) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &errdef.Error{Op: op, Side: errdef.Target, Name: j.req.Target.String(), Err: err}
+}

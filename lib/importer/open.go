@@ -1,0 +1,148 @@
+package importer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cdictl/cdictl/lib/compress"
+	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/format"
+	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/verify"
+)
+
+// opened is a source whose codec and format are known. Either random is set, or the content comes in order only.
+type opened struct {
+	name   string
+	opts   Options
+	blob   source.Blob
+	info   source.Info
+	random io.ReaderAt // the blob out of order; nil where that is impossible
+	codec  string      // "" for none
+	format format.Format
+	head   []byte // of the content under the codec
+	tail   []byte // its last bytes, where they could be read
+
+	// content is what lies under the codec, from its start. Nobody reads it where random is used instead.
+	content  io.Reader
+	decoder  io.Closer // the codec's; nil without one
+	verifier *verify.Reader
+}
+
+// open opens src and looks at its first bytes. The blob observes ctx until Close.
+func open(ctx context.Context, src source.Source, o Options, want verify.Digest) (_ *opened, err error) {
+	o.Limits = o.Limits.WithDefaults()
+	blob, err := src.Open(ctx, source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace})
+	if err != nil {
+		return nil, onSource("open", src.String(), err)
+	}
+	c := &opened{name: src.String(), opts: o, blob: blob, info: blob.Info()}
+	defer func() {
+		if err != nil {
+			err = onSource("read", c.name, err)
+			c.Close()
+		}
+	}()
+	o.Tracker.SetStoredTotal(c.info.Size)
+	if ra, ok := blob.(io.ReaderAt); ok && c.info.Size >= 0 {
+		c.random = ra
+	}
+	return c, c.detect(want)
+}
+
+// Close ends all reads.
+func (c *opened) Close() error {
+	var err error
+	if c.decoder != nil {
+		err = c.decoder.Close()
+	}
+	return errors.Join(err, c.blob.Close())
+}
+
+func (c *opened) detect(want verify.Digest) error {
+	c.verifier = verify.NewReader(c.blob, want)
+	if err := c.peek(c.verifier, c.random); err != nil {
+		return err
+	}
+	if codec, ok := compress.Detect(c.head); ok {
+		if err := c.decode(codec); err != nil {
+			return err
+		}
+	} else if c.random != nil {
+		n := min(c.info.Size, format.TailSize)
+		c.tail = make([]byte, n)
+		if err := readAt(c.random, c.tail, c.info.Size-n); err != nil {
+			return err
+		}
+	}
+	var err error
+	c.format, err = format.Detect(c.head, c.tail)
+	return err
+}
+
+// peek sets content and head, the latter by random access where there is any: then the stream stays unread.
+func (c *opened) peek(r io.Reader, ra io.ReaderAt) error {
+	if ra != nil {
+		c.content = r
+		c.head = make([]byte, min(c.info.Size, format.PeekSize))
+		return readAt(ra, c.head, 0)
+	}
+	b := bufio.NewReaderSize(r, format.PeekSize)
+	head, err := b.Peek(format.PeekSize)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	c.content, c.head = b, bytes.Clone(head)
+	return nil
+}
+
+// decode lays codec over the stream. What is then seen must be a disk, not a second codec.
+func (c *opened) decode(codec compress.Codec) error {
+	l := c.opts.Limits
+	r, err := codec.NewReader(c.content, compress.Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers})
+	if err != nil {
+		return err
+	}
+	c.codec, c.decoder, c.random = codec.Name(), r, nil
+	if err := c.peek(r, nil); err != nil {
+		return err
+	}
+	if inner, ok := compress.Detect(c.head); ok {
+		return errdef.WithHint(fmt.Errorf("%s inside %s: one codec may lie over a disk, not two: %w", inner.Name(), codec.Name(), errdef.ErrUnsupported),
+			"unpack the outer one first")
+	}
+	return nil
+}
+
+func (c *opened) formatOptions() format.Options {
+	o := format.Options{Limits: c.opts.Limits, Snapshot: c.opts.Snapshot, AllowBacking: c.opts.AllowBacking, Dir: c.info.Dir}
+	if !c.info.Local {
+		o.Gap = 64 << 10 // half a millisecond at 1 Gbit/s, far less than a round trip
+	}
+	return o
+}
+
+// readAt reads all of p. The source told its size, so an end before is a change.
+func readAt(r io.ReaderAt, p []byte, off int64) error {
+	n, err := r.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return fmt.Errorf("content ends at %d, before %d: %w", off+int64(n), off+int64(len(p)), errdef.ErrChanged)
+	}
+	return err
+}
+
+// onSource says that err belongs to the source, unless something below said so already.
+func onSource(op, name string, err error) error {
+	var e *errdef.Error
+	if err == nil || errors.As(err, &e) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &errdef.Error{Op: op, Side: errdef.Source, Name: name, Err: err}
+}

@@ -1,0 +1,188 @@
+package importer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cdictl/cdictl/lib/format"
+	"github.com/cdictl/cdictl/lib/plan"
+	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/verify"
+)
+
+// Info is what the metadata of an image tells. Its JSON has the field names of qemu-img info --output=json.
+type Info struct {
+	format.Details
+	Source   string `json:"source"`
+	Identity string `json:"identity,omitempty"`
+	// VirtualSizeUnknown: the content comes through a codec or without a length, and only its end would tell.
+	VirtualSizeUnknown bool `json:"virtual-size-unknown,omitempty"`
+}
+
+// Probe reads the metadata of an image and nothing else. A backing file is named, not opened.
+func Probe(ctx context.Context, s source.Source, o Options) (Info, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c, err := open(ctx, s, o, verify.Digest{})
+	if err != nil {
+		return Info{}, err
+	}
+	defer c.Close()
+	info, err := c.describe(ctx)
+	if err != nil {
+		return Info{}, onSource("read", c.name, err)
+	}
+	info.Source, info.Filename, info.Codec, info.Identity = c.name, c.name, c.codec, c.info.Identity
+	info.StoredSize, info.ActualSize = max(c.info.Size, 0), c.info.Allocated
+	return info, nil
+}
+
+func (c *opened) describe(ctx context.Context) (Info, error) {
+	o := c.formatOptions()
+	switch {
+	case c.random != nil:
+		d, err := c.format.Describe(ctx, c.random, c.info.Size, o)
+		return Info{Details: d}, err
+	case c.format.Random:
+		d, err := c.format.Describe(ctx, prefix(c.head), -1, o)
+		return Info{Details: d}, err
+	case c.codec == "" && c.info.Size >= 0:
+		size, err := c.format.StreamSize(c.tail, c.info.Size)
+		return Info{Details: format.Details{Format: c.format.Name, VirtualSize: size}}, err
+	}
+	return Info{Details: format.Details{Format: c.format.Name}, VirtualSizeUnknown: true}, nil
+}
+
+// Explanation says what an import will do.
+type Explanation struct {
+	Source string `json:"source"`
+	Format string `json:"format"`
+	Codec  string `json:"codec,omitempty"`
+	plan.Plan
+	VirtualSize int64 `json:"virtualSize"` // of the disk; -1: only the end of the stream tells
+	StoredSize  int64 `json:"storedSize"`  // -1 likewise
+}
+
+// Explain makes the plan for r and moves nothing: the source's first bytes and tables are read, the target is not touched.
+func Explain(ctx context.Context, r Request) (Explanation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	src, err := open(ctx, r.Source, r.Options, r.Checksum)
+	if err != nil {
+		return Explanation{}, err
+	}
+	defer src.Close()
+	j := &job{opened: src, req: r, abort: cancel}
+	defer j.close()
+	if err := j.prepare(ctx); err != nil {
+		return Explanation{}, err
+	}
+	return Explanation{Source: src.name, Format: src.format.Name, Codec: src.codec, Plan: j.plan, VirtualSize: j.size, StoredSize: src.info.Size}, nil
+}
+
+// String is the explanation for people, in a few lines.
+func (e Explanation) String() string {
+	var b strings.Builder
+	what := e.Format
+	if e.Codec != "" {
+		what += " in " + e.Codec
+	}
+	fmt.Fprintf(&b, "source:       %s\nformat:       %s\n", e.Source, what)
+	fmt.Fprintf(&b, "stored size:  %s\nvirtual size: %s\n", sizeText(e.StoredSize), sizeText(e.VirtualSize))
+	fmt.Fprintf(&b, "route:        %s\nreason:       %s\n", e.Route, e.Reason)
+	if e.Passes > 1 {
+		fmt.Fprintf(&b, "passes:       %d\n", e.Passes)
+	}
+	return b.String()
+}
+
+// String is the description for people, one fact a line.
+func (i Info) String() string {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%-18s %s\n", name+":", value)
+		}
+	}
+	line("image", i.Source)
+	line("format", i.Format)
+	line("codec", i.Codec)
+	if i.VirtualSizeUnknown {
+		line("virtual size", sizeText(-1))
+	} else {
+		line("virtual size", sizeText(i.VirtualSize))
+	}
+	if i.StoredSize > 0 {
+		line("stored size", sizeText(i.StoredSize))
+	}
+	if i.ActualSize > 0 {
+		line("allocated size", sizeText(i.ActualSize))
+	}
+	if i.ClusterSize > 0 {
+		line("cluster size", fmt.Sprint(i.ClusterSize))
+	}
+	line("backing file", i.BackingFilename)
+	line("backing format", i.BackingFilenameFormat)
+	i.specific(line)
+	if i.SnapshotCount > 0 {
+		line("snapshots", fmt.Sprintf("%d (their table lies beyond what a stream shows)", i.SnapshotCount))
+	}
+	for _, s := range i.Snapshots {
+		line("snapshot", fmt.Sprintf("%s %q %s, %s", s.ID, s.Name, time.Unix(s.DateSec, s.DateNsec).UTC().Format(time.DateTime), sizeText(s.VirtualSize)))
+	}
+	return b.String()
+}
+
+func (i Info) specific(line func(name, value string)) {
+	if i.FormatSpecific == nil {
+		return
+	}
+	d := i.FormatSpecific.Data
+	line("compat", d.Compat)
+	line("compression type", d.CompressionType)
+	line("refcount bits", fmt.Sprint(d.RefcountBits))
+	line("data file", d.DataFile)
+	if d.Encrypt != nil {
+		line("encryption", d.Encrypt.Format)
+	}
+	var flags []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"dirty", i.DirtyFlag}, {"corrupt", is(d.Corrupt)}, {"lazy refcounts", is(d.LazyRefcounts)}, {"extended L2", is(d.ExtendedL2)},
+		{"raw data file", is(d.DataFileRaw)},
+	} {
+		if f.set {
+			flags = append(flags, f.name)
+		}
+	}
+	line("features", strings.Join(append(flags, d.UnknownFeatures...), ", "))
+	if d.BitmapCount > 0 {
+		line("bitmaps", fmt.Sprint(d.BitmapCount))
+	}
+}
+
+func is(p *bool) bool { return p != nil && *p }
+
+// sizeText is a size in a unit that people read, and in bytes.
+func sizeText(n int64) string {
+	if n < 0 {
+		return "unknown until the end of the stream"
+	}
+	v, unit := float64(n), ""
+	for _, unit = range []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"} {
+		if v < 1024 {
+			break
+		}
+		if unit != "PiB" {
+			v /= 1024
+		}
+	}
+	if unit == "bytes" {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.4g %s (%d bytes)", v, unit, n)
+}

@@ -1,0 +1,78 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/transfer"
+)
+
+// spool makes a sparse copy of the content, verifies it, and converts from there.
+func (j *job) spool(ctx context.Context) error {
+	f, err := openSpool(j.req.Spool)
+	if err != nil {
+		return &errdef.Error{Op: "open spool in", Name: j.req.Spool, Err: err, Hint: "name another folder: --scratch DIR"}
+	}
+	defer f.Close()
+	s := &spoolSink{f: f, count: j.req.Tracker.AddSpooled}
+
+	j.req.Tracker.SetPhase("spooling")
+	o := j.transferOptions()
+	o.Tracker, o.TargetName = nil, "spool in "+j.req.Spool
+	limit := j.opts.Limits.VirtualSize // a stored image has no reason to be larger than the largest disk
+	size, _, err := transfer.Stream(ctx, s, j.content, transfer.StreamOptions{
+		Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1),
+		Tail: func(_ []byte, length int64) (int64, error) { return length, nil }, // as stored, to the byte
+	}, o)
+	if err != nil {
+		return err
+	}
+	if err := j.verify(); err != nil {
+		return err
+	}
+	if err := f.Truncate(size); err != nil {
+		return &errdef.Error{Op: "write spool in", Name: j.req.Spool, Err: err}
+	}
+
+	j.req.Tracker.SetPhase("importing")
+	img, err := j.format.Open(ctx, f, size, j.formatOptions())
+	if err != nil {
+		return onSource("read", j.name, err)
+	}
+	j.image = img // closed by the job: it does not own f, and its reads end here
+	if err := j.setSize(img.Size()); err != nil {
+		return err
+	}
+	o = j.transferOptions()
+	o.Segment = j.segment()
+	j.stats, err = transfer.Copy(ctx, j.sink, img, o)
+	return err
+}
+
+// spoolSink writes a file that is read again at once: through the page cache, without durability, zeros as holes.
+type spoolSink struct {
+	f     *os.File
+	count func(int64)
+}
+
+func (s *spoolSink) Caps() sink.Caps { return sink.Caps{Align: 1} }
+
+// Zero does nothing: the file is new, and transfer.Stream writes nothing twice.
+func (s *spoolSink) Zero(int64, int64) error { return nil }
+
+func (s *spoolSink) WriteAt(p []byte, off int64) (int, error) {
+	n, err := s.f.WriteAt(p, off)
+	s.count(int64(n))
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = errdef.WithHint(fmt.Errorf("%w: %w", err, errdef.ErrNoSpace), "name a folder with room for the image as stored: --scratch DIR")
+	}
+	return n, err
+}
+
+func (s *spoolSink) Commit(context.Context, int64) error { return nil }
+func (s *spoolSink) Close() error                        { return nil }
