@@ -1,0 +1,123 @@
+# make demo      build, and do the main job once on a real image
+# make test      install what the tests need, and pass them all (at most 20 minutes on two cores)
+# make test-all  the same and the slower suites; what CI runs
+# make help      the rest
+
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE    ?= $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+GOLANGCI   = $(shell test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+GORELEASER = $(shell test/tools/build.sh release github.com/goreleaser/goreleaser/v2)
+FUZZTIME  ?= 10s
+
+# A tool that is absent fails a test here, where it would be skipped on a developer's machine.
+TESTENV := CDICTL_REQUIRE_TOOLS=1 CDICTL_BIN=bin/cdictl
+
+.PHONY: build
+build: ## build bin/cdictl, static, for this machine
+	$(GOBUILD) -o bin/ ./cmd/cdictl
+
+.PHONY: demo
+demo: deps build ## do the main job once: serve an image on loopback, import, verify, tell
+	test/demo.sh
+
+.PHONY: deps deps-all
+deps: ## install what demo and tests need (apt-get, only what is missing)
+	@test/deps.sh
+deps-all:
+	@test/deps.sh all
+
+# The shares add up to 20 minutes.
+.PHONY: test test-suites
+test: deps ## pass all tests
+	@test/suite.sh -begin
+	@$(MAKE) --no-print-directory test-suites
+	@test/suite.sh -end
+test-suites:
+	@test/suite.sh build 180 $(MAKE) --no-print-directory build vet
+	@$(TESTENV) test/suite.sh unit 420 go test -timeout 420s ./lib/... ./cmd/... ./examples/... ./test/internal/...
+	@test/suite.sh layering 60 go test -timeout 60s ./test/layering
+	@$(TESTENV) test/suite.sh oracle 240 go test -timeout 240s ./test/oracle
+	@$(TESTENV) test/suite.sh faults 120 go test -timeout 120s ./test/faults
+	@$(TESTENV) test/suite.sh bounds 180 go test -timeout 180s ./test/bounds
+
+# And these to 20 more; linter and release build their tools from source where .cache has none.
+.PHONY: test-all
+test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration
+	@test/suite.sh -begin
+	@$(MAKE) --no-print-directory test-suites
+	@test/suite.sh race 240 $(MAKE) --no-print-directory race
+	@test/suite.sh cross 120 $(MAKE) --no-print-directory cross
+	@test/suite.sh linter 210 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
+	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
+	@test/suite.sh fuzz 180 $(MAKE) --no-print-directory fuzz
+	@test/suite.sh table 60 $(MAKE) --no-print-directory table
+	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
+	@test/suite.sh release 210 $(MAKE) --no-print-directory release-check
+	@test/suite.sh -end
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: race
+race: ## the unit tests under the race detector
+	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -timeout 300s ./lib/... ./cmd/...
+
+.PHONY: lint
+lint: ## golangci-lint, pinned in test/tools/lint
+	$(GOLANGCI) run ./...
+
+.PHONY: layering
+layering: ## show that a forbidden import is found
+	LINTER=$(GOLANGCI) test/layering/show.sh
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME
+	FUZZTIME=$(FUZZTIME) test/fuzz.sh
+
+.PHONY: table
+table: build ## the table of digests: ours beside qemu-img's
+	$(TESTENV) go test -v -count=1 -run TestDigests -timeout 240s ./test/oracle
+
+.PHONY: bench
+bench: ## beside the peers that are installed; BENCH has flags of ./test/bench
+	go run ./test/bench $(BENCH)
+
+.PHONY: cross
+cross: ## build and vet for every system that we release for
+	@for p in $(PLATFORMS); do \
+		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} $(GOBUILD) -o /dev/null ./cmd/cdictl; \
+	done
+	@for s in darwin windows; do echo "vet $$s"; CGO_ENABLED=0 GOOS=$$s go vet ./lib/... ./cmd/...; done
+
+.PHONY: release-check
+release-check: ## would a release be made?
+	$(GORELEASER) check goreleaser.yaml
+
+.PHONY: docs
+docs: build ## write the command line reference into docs/cli
+	rm -rf docs/cli
+	bin/cdictl docs --format markdown docs/cli
+
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities in what we link; needs vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist .cache
+
+.PHONY: help
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
