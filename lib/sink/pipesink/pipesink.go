@@ -35,6 +35,11 @@ type Target struct {
 // calls signal.Ignore(syscall.SIGPIPE) first.
 func New(w io.Writer, name string) *Target { return &Target{w: w, name: name} }
 
+// Caps tells before Open what the sink will: order matters.
+func (t *Target) Caps() sink.Caps { return caps }
+
+var caps = sink.Caps{Ordered: true, Align: 1, Chunk: chunk}
+
 // String returns the name.
 func (t *Target) String() string { return t.name }
 
@@ -234,7 +239,7 @@ func (s *pipe) pad(n int64) error {
 }
 
 // Caps says that a pipe is written in order.
-func (s *pipe) Caps() sink.Caps { return sink.Caps{Ordered: true, Align: 1, Chunk: chunk} }
+func (s *pipe) Caps() sink.Caps { return caps }
 
 // Commit pads the stream with zeros to size, and waits until all of it was taken. What is visible already at the other
 // end of a pipe stays so when it fails.

@@ -138,14 +138,16 @@ func (s *Source) info(fi fs.FileInfo, f *os.File) (source.Info, error) {
 	base := filepath.Base(s.name)
 	switch {
 	case fi.Mode().IsRegular():
-		return source.Info{Size: fi.Size(), Name: base, Identity: identity(fi), Strong: true, Reopenable: true, Local: true}, nil
+		return source.Info{Size: fi.Size(), Name: base, Identity: identity(fi), Strong: true, Reopenable: true, Local: true,
+			Dir: filepath.Dir(s.name), Allocated: allocated(fi)}, nil
 	case isBlock(fi.Mode()):
 		size, err := f.Seek(0, io.SeekEnd) // every read is a pread: the offset does not matter
 		if err != nil {
 			return source.Info{}, s.explain("find the size of", err)
 		}
 		// A device has no time of change, so equal identities promise nothing about its bytes.
-		return source.Info{Size: size, Name: base, Identity: fmt.Sprintf("%s-%d", deviceIdentity(fi), size), Reopenable: true, Local: true}, nil
+		return source.Info{Size: size, Name: base, Identity: fmt.Sprintf("%s-%d", deviceIdentity(fi), size), Reopenable: true, Local: true,
+			Dir: filepath.Dir(s.name)}, nil
 	}
 	i := streamInfo()
 	i.Name = base

@@ -20,6 +20,14 @@ func identity(fi fs.FileInfo) string {
 	return fmt.Sprintf("file-%x-%x-%x-%d", dev, ino, fi.Size(), fi.ModTime().UnixNano())
 }
 
+// allocated is what the file takes: st_blocks counts 512 bytes whatever the filesystem's block.
+func allocated(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return int64(st.Blocks) * 512
+	}
+	return 0
+}
+
 func deviceIdentity(fi fs.FileInfo) string {
 	var rdev uint64
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
