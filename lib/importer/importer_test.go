@@ -347,4 +347,4 @@ func TestProbeAndExplain(t *testing.T) {
 type forbidden struct{}
 
 func (forbidden) Open(context.Context, sink.Options) (sink.Sink, error) { panic("opened") }
-func (forbidden) String() string                                       { return "forbidden" }
+func (forbidden) String() string                                        { return "forbidden" }

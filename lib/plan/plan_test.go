@@ -29,16 +29,16 @@ func TestMake(t *testing.T) {
 		"http, checksum, pipe":   {facts: with(remote, func(f *Facts) { f.Checksum, f.Ordered = true, true }), want: Plan{Route: Spool, Passes: 1}},
 		"http, checksum, pipe, no spool": {
 			facts: with(remote, func(f *Facts) { f.Checksum, f.Ordered, f.Spool = true, true, false }), err: errdef.ErrScratchNeeded},
-		"qcow2.xz":             {facts: with(remote, func(f *Facts) { f.Codec = "xz" }), want: Plan{Route: Spool, Passes: 1}},
-		"qcow2.xz, no spool":   {facts: with(remote, func(f *Facts) { f.Codec, f.Spool = "xz", false }), err: errdef.ErrScratchNeeded},
-		"qcow2 stream":         {facts: with(remote, func(f *Facts) { f.RandomAccess = false }), want: Plan{Route: Spool, Passes: 1}},
-		"stream decoder":       {facts: with(remote, func(f *Facts) { f.Codec, f.Streams = "xz", true }), want: Plan{Route: StreamConvert, Passes: 1}},
-		"decoder, pipe":        {facts: with(remote, func(f *Facts) { f.Codec, f.Streams, f.Ordered = "xz", true, true }), want: Plan{Route: Spool, Passes: 1}},
-		"raw file":             {facts: raw, want: Plan{Route: Direct, Passes: 1}},
-		"raw file, checksum":   {facts: with(raw, func(f *Facts) { f.Checksum = true }), want: Plan{Route: Stream, Passes: 1}},
-		"raw http":             {facts: with(raw, func(f *Facts) { f.Local = false }), want: Plan{Route: Stream, Passes: 1}},
-		"raw.gz file":          {facts: with(raw, func(f *Facts) { f.Codec = "gzip" }), want: Plan{Route: Stream, Passes: 1}},
-		"raw stdin, checksum":  {facts: Facts{Format: "raw", Checksum: true}, want: Plan{Route: Stream, Passes: 1}},
+		"qcow2.xz":            {facts: with(remote, func(f *Facts) { f.Codec = "xz" }), want: Plan{Route: Spool, Passes: 1}},
+		"qcow2.xz, no spool":  {facts: with(remote, func(f *Facts) { f.Codec, f.Spool = "xz", false }), err: errdef.ErrScratchNeeded},
+		"qcow2 stream":        {facts: with(remote, func(f *Facts) { f.RandomAccess = false }), want: Plan{Route: Spool, Passes: 1}},
+		"stream decoder":      {facts: with(remote, func(f *Facts) { f.Codec, f.Streams = "xz", true }), want: Plan{Route: StreamConvert, Passes: 1}},
+		"decoder, pipe":       {facts: with(remote, func(f *Facts) { f.Codec, f.Streams, f.Ordered = "xz", true, true }), want: Plan{Route: Spool, Passes: 1}},
+		"raw file":            {facts: raw, want: Plan{Route: Direct, Passes: 1}},
+		"raw file, checksum":  {facts: with(raw, func(f *Facts) { f.Checksum = true }), want: Plan{Route: Stream, Passes: 1}},
+		"raw http":            {facts: with(raw, func(f *Facts) { f.Local = false }), want: Plan{Route: Stream, Passes: 1}},
+		"raw.gz file":         {facts: with(raw, func(f *Facts) { f.Codec = "gzip" }), want: Plan{Route: Stream, Passes: 1}},
+		"raw stdin, checksum": {facts: Facts{Format: "raw", Checksum: true}, want: Plan{Route: Stream, Passes: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Make(c.facts)
