@@ -1,0 +1,72 @@
+package compress
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+)
+
+// stored is what is read from the source at a time.
+const stored = 256 << 10
+
+// An input is the stored content as a decoder reads it: buffered, counted, and with the source's own error kept apart
+// from what a decoder makes of it. Decoders get the *bufio.Reader, for which they have fast paths.
+type input struct {
+	*bufio.Reader
+	src *recorder
+}
+
+func newInput(r io.Reader, stop <-chan struct{}) *input {
+	src := &recorder{r: r, stop: stop}
+	return &input{bufio.NewReaderSize(src, stored), src}
+}
+
+// consumed is how many stored bytes the decoder has taken.
+func (in *input) consumed() int64 { return in.src.n - int64(in.Buffered()) }
+
+// failed is the error the source ended in, nil if it did not or just came to its end.
+func (in *input) failed() error {
+	if in.src.err == io.EOF {
+		return nil
+	}
+	return in.src.err
+}
+
+// atEnd reports whether nothing is left; an error of the source counts as the end and is told by failed.
+func (in *input) atEnd() bool {
+	_, err := in.Peek(1)
+	return err != nil
+}
+
+// A recorder reads, counts, and remembers how the source ended: whatever it ended in, it does so for good.
+type recorder struct {
+	r     io.Reader
+	stop  <-chan struct{}
+	n     int64
+	err   error
+	empty int
+}
+
+func (s *recorder) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	select {
+	case <-s.stop:
+		s.err = errClosed
+		return 0, s.err
+	default:
+	}
+	n, err := s.r.Read(p)
+	if n < 0 || n > len(p) {
+		n, err = 0, fmt.Errorf("compress: reader returned a count of %d for %d bytes", n, len(p))
+	}
+	s.n += int64(n)
+	if n > 0 || err != nil {
+		s.empty = 0
+	} else if s.empty++; s.empty >= 100 {
+		err = io.ErrNoProgress // here, or bufio says it and it looks like the decoder's
+	}
+	s.err = err
+	return n, err
+}
