@@ -225,7 +225,7 @@ func TestBackingOfNoLocalFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer file.Close() //nolint:errcheck // only read
+		defer file.Close()
 		st, err := file.Stat()
 		if err != nil {
 			t.Fatal(err)

@@ -92,7 +92,7 @@ func describe(t *testing.T, path string) Details {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	size, f, err := detect(t, file)
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func writeFile(t testing.TB, path string, b []byte) {
 func random(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{1})
-	r.Read(b) //nolint:errcheck // never fails
+	r.Read(b)
 	return b
 }
 
@@ -121,7 +121,7 @@ func sameAsQemu(t testing.TB, img image.Image, path string, convert ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer want.Close() //nolint:errcheck // only read
+	defer want.Close()
 	st, err := want.Stat()
 	if err != nil {
 		t.Fatal(err)

@@ -132,8 +132,8 @@ func TestExtents(t *testing.T) {
 	if diff := cmp.Diff(want, runs); diff != "" {
 		t.Error(diff)
 	}
-	for range d.Runs(1000, 24) {
-		t.Error("a run in the padding")
+	for r, err := range d.Runs(1000, 24) {
+		t.Errorf("a run in the padding: %+v, %v", r, err)
 	}
 }
 
