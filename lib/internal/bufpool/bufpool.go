@@ -47,16 +47,31 @@ func (p *Pool) Get(ctx context.Context) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
+	return p.take(), nil
+}
+
+// TryGet is Get for a caller that can do without a buffer: it returns nil instead of waiting.
+func (p *Pool) TryGet() []byte {
+	select {
+	case p.lent <- struct{}{}:
+		return p.take()
+	default:
+		return nil
+	}
+}
+
+// take returns a spare buffer, or a new one, to the holder of a token.
+func (p *Pool) take() []byte {
 	p.mu.Lock()
 	if n := len(p.spare); n > 0 {
 		b := p.spare[n-1]
 		p.spare[n-1] = nil
 		p.spare = p.spare[:n-1]
 		p.mu.Unlock()
-		return b, nil
+		return b
 	}
 	p.mu.Unlock()
-	return Make(p.size), nil
+	return Make(p.size)
 }
 
 // Put gives back a buffer that Get lent; it may have been cut at its end. The caller must not use it any more. Putting

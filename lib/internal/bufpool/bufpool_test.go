@@ -39,6 +39,9 @@ func TestLastPutIsLentFirst(t *testing.T) {
 func TestGetWaitsAndObservesContext(t *testing.T) {
 	p := New(16, 1)
 	b, _ := p.Get(t.Context())
+	if p.TryGet() != nil {
+		t.Error("TryGet on an empty pool gives a buffer")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := p.Get(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -52,6 +55,10 @@ func TestGetWaitsAndObservesContext(t *testing.T) {
 	p.Put(b)
 	if c := <-done; &c[0] != &b[0] {
 		t.Error("another buffer was made")
+	}
+	p.Put(b)
+	if c := p.TryGet(); len(c) != 16 {
+		t.Errorf("TryGet: %d bytes", len(c))
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()

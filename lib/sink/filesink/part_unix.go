@@ -1,0 +1,130 @@
+//go:build unix
+
+package filesink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/cdictl/cdictl/lib/errdef"
+)
+
+// lockPart makes an empty part that is ours alone. The lock is the kernel's, so it ends with its process; a part without
+// one is what a killed writer left. It is removed and made anew rather than truncated: its owner, mode, other names and
+// open descriptors are not to be trusted.
+func lockPart(path string) (*os.File, error) {
+	for range 10 { // each turn lost means that another writer came or went just now
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o666)
+		fresh := err == nil
+		if errors.Is(err, fs.ErrExist) {
+			if f, err = openStale(path); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = lock(f)
+		switch {
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			_ = f.Close()
+			return nil, errdef.WithHint(fmt.Errorf("another process writes this disk: %w", errdef.ErrBusy), "wait until it is done, or stop it")
+		case err != nil && !fresh: // a filesystem without locks: a part in the way may be alive
+			_ = f.Close()
+			return nil, errdef.WithHint(fmt.Errorf("another process may be writing this disk, the filesystem cannot tell: %w", errdef.ErrBusy),
+				"if nobody does, remove "+path)
+		case !sameFile(f, path): // its last holder removed or published it before letting go
+			_ = f.Close()
+		case fresh:
+			return f, nil
+		default:
+			err = os.Remove(path)
+			_ = f.Close()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("other processes keep making and removing the part: %w", errdef.ErrBusy)
+}
+
+func openStale(path string) (*os.File, error) {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, errdef.WithHint(fmt.Errorf("%s is no regular file: %w", path, errdef.ErrExists), "somebody put it in the way: look at it, then remove it")
+	}
+	return os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+}
+
+func lock(f *os.File) error {
+	return control(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) })
+}
+
+// control runs one system call on f's descriptor, again when a signal interrupts it.
+func control(f *os.File, call func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cerr := c.Control(func(fd uintptr) {
+		for {
+			if err = call(int(fd)); err != syscall.EINTR {
+				return
+			}
+		}
+	})
+	return errors.Join(cerr, err)
+}
+
+// keepAttributes gives f the permissions of the file it will replace, as writing into that one would have, and the owner
+// where we may.
+func keepAttributes(f *os.File, old fs.FileInfo) error {
+	if st, ok := old.Sys().(*syscall.Stat_t); ok {
+		_ = f.Chown(int(st.Uid), int(st.Gid)) // only root gives files away
+	}
+	return f.Chmod(old.Mode().Perm())
+}
+
+// syncFolder makes the name of path durable.
+func syncFolder(path string) error {
+	d, err := os.Open(filepath.Dir(path))
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // a folder that may be written and not read
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// publishByLink gives part the name path unless it is taken.
+func publishByLink(part, path string) error {
+	err := os.Link(part, path)
+	switch {
+	case err == nil:
+		return os.Remove(part)
+	case errors.Is(err, fs.ErrExist):
+		return err
+	}
+	// No hard links here (FAT): look, then leap.
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrExist
+	}
+	return os.Rename(part, path)
+}
+
+func isNoSpace(err error) bool  { return errors.Is(err, syscall.ENOSPC) }
+func isQuota(err error) bool    { return errors.Is(err, syscall.EDQUOT) }
+func isTooBig(err error) bool   { return errors.Is(err, syscall.EFBIG) }
+func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
