@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/format/formattest"
+	"github.com/cdictl/cdictl/lib/image"
 )
 
 // chainDir makes a folder with what the tests below build on: a raw file of 3,000,000 bytes, which is no whole sector.
@@ -107,6 +109,34 @@ func TestBackingIsQemus(t *testing.T) {
 			sameAsQemu(t, img, path, "-f", "qcow2")
 		})
 	}
+}
+
+// A chain is an image like any other, but for runs: its bytes lie in several blobs.
+func TestChainConformance(t *testing.T) {
+	need(t, "qemu-img", "qemu-io")
+	dir := chainDir(t)
+	overlay(t, dir, "a.qcow2", "base.raw", "raw", "5M", "write -P 1 0 64k", "write -z 1M 128k")
+	overlay(t, dir, "top.qcow2", "a.qcow2", "qcow2", "6M", "write -P 4 5M 100k", "write -c -P 5 2M 64k")
+	run(t, dir, "qemu-img", "convert", "-f", "qcow2", "-O", "raw", "top.qcow2", "want.raw")
+	want, err := os.ReadFile(filepath.Join(dir, "want.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := os.Open(filepath.Join(dir, "top.qcow2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	size, f, err := detect(t, top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	formattest.Run(t, formattest.Suite{
+		Open: func() (image.Image, error) {
+			return f.Open(t.Context(), top, size, Options{AllowBacking: dir, Dir: dir})
+		},
+		Want: bytes.NewReader(want), Size: int64(len(want)),
+	})
 }
 
 func symlink(t *testing.T, to, at string) {

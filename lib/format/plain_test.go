@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/format/formattest"
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/limits"
 )
@@ -75,6 +76,22 @@ func TestFixedVHDIsQemus(t *testing.T) {
 			sameAsQemu(t, img, filepath.Join(dir, "disk.vhd"), "-f", "vpc")
 		})
 	}
+}
+
+func TestFixedVHDConformance(t *testing.T) {
+	data := random(300_000 - 300_000%512)
+	b := withFooter(data, "win ", 0, 0, 0)
+	f, err := ByName("vpc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	formattest.Run(t, formattest.Suite{
+		Open: func() (image.Image, error) {
+			return f.Open(t.Context(), bytes.NewReader(b), int64(len(b)), Options{})
+		},
+		Want: bytes.NewReader(data), Size: int64(len(data)),
+		Blob: bytes.NewReader(b), BlobSize: int64(len(b)),
+	})
 }
 
 func TestHolesOfTheFile(t *testing.T) {
