@@ -2,7 +2,7 @@
 // whole and durable.
 //
 // On Linux large writes go past the page cache (O_DIRECT), small ones through it at a bounded distance: the obvious way,
-// buffered writes into a sparse file, takes 3 to 10 times the CPU. See BenchmarkWrite.
+// buffered writes into a sparse file, takes 3 to 6 times the CPU. See BenchmarkWrite.
 package filesink
 
 import (
