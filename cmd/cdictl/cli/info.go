@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
+	"github.com/cdictl/cdictl/lib/importer"
+	"github.com/cdictl/cdictl/lib/source/byurl"
+)
+
+// infoFlags are the flags of info.
+type infoFlags struct {
+	output outputFlags
+	http   httpFlags
+	limits limitFlags
+}
+
+func (a *app) infoCommand() *cobra.Command {
+	var f infoFlags
+	c := &cobra.Command{
+		Use:   "info SOURCE [flags]",
+		Short: "Tell what an image is, reading only its metadata",
+		Long: `Tells format, codec, sizes, snapshots, backing file and features of an image. Over http only metadata is fetched where
+the server can send ranges. A backing file is named, never opened. With -o json, fields have the names that
+"qemu-img info --output=json" gives them, where it has them.`,
+		Example: `%[1]s info https://cloud.example/images/server.qcow2
+%[1]s info -o json server.qcow2 | jq '."virtual-size"'
+curl -s https://host.example/server.raw.xz | %[1]s info -`,
+		Args: arguments("SOURCE"),
+	}
+	f.output.register(c.Flags())
+	f.http.register(c.Flags())
+	f.limits.register(c.Flags())
+	return a.command(c, func(c *cobra.Command, args []string) error {
+		return a.info(c.Context(), &f, args[0])
+	})
+}
+
+func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
+	m := meter.Start(meter.Options{Mode: meter.None, Out: a.talk, Quiet: f.output.quiet, Clean: clean}) // for retries
+	defer m.Stop()
+	limits, err := f.limits.limits()
+	if err != nil {
+		return err
+	}
+	httpOptions, err := f.http.options()
+	if err != nil {
+		return err
+	}
+	src, err := a.source(arg, byurl.Options{HTTP: httpOptions, Stdin: a.in})
+	if err != nil {
+		return err
+	}
+	info, err := importer.Probe(ctx, src, importer.Options{Limits: limits, OnRetry: m.Retry})
+	if err != nil {
+		return err
+	}
+	return answer(a.out, f.output.json(), info)
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
+	"github.com/cdictl/cdictl/lib/importer"
+)
+
+// answer writes what a command was asked for: JSON, or its text. An error of stdout is an error of the command.
+func answer(w io.Writer, asJSON bool, v fmt.Stringer) error {
+	if !asJSON {
+		return write(w, strings.TrimRight(v.String(), "\n")+"\n")
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return write(w, string(b)+"\n")
+}
+
+func write(w io.Writer, s string) error {
+	if _, err := io.WriteString(w, s); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// A result is an importer.Result, as JSON the same, that tells itself to people.
+type result importer.Result
+
+// String is a line that says what was made, and one for each thing worth knowing of how.
+func (r result) String() string {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s %s\n", name, clean(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintf(&b, "%s: raw disk of %s (%d bytes)\n", clean(r.Target), meter.Size(r.VirtualSize), r.VirtualSize)
+	row("source", "%s", r.Source)
+	what := r.Format
+	if r.Codec != "" {
+		what += " in " + r.Codec
+	}
+	if r.ImageSize != r.VirtualSize {
+		what += ", grown from " + meter.Size(r.ImageSize)
+	}
+	row("image", "%s", what)
+	row("route", "%s", r.Route)
+	moved := "fetched " + meter.Size(r.Fetched)
+	if r.StoredSize > 0 {
+		moved += " (the image has " + meter.Size(r.StoredSize) + ")"
+	}
+	if r.Spooled > 0 {
+		moved += ", spooled " + meter.Size(r.Spooled)
+	}
+	row("moved", "%s, wrote %s", moved, meter.Size(r.Written))
+	if r.Digest != "" {
+		row("verified", "%s", r.Digest)
+	} else {
+		row("verified", "no checksum was given")
+	}
+	row("time", "%.1f s", r.Seconds)
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
+	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/importer"
+	"github.com/cdictl/cdictl/lib/progress"
+	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/sink/filesink"
+	"github.com/cdictl/cdictl/lib/sink/pipesink"
+	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/source/byurl"
+)
+
+// transferFlags are what import and convert have in common.
+type transferFlags struct {
+	disk     diskFlags
+	image    imageFlags
+	output   outputFlags
+	progress progressFlags
+	limits   limitFlags
+	http     *httpFlags // nil: the defaults
+}
+
+func (t *transferFlags) register(c *cobra.Command) {
+	t.disk.register(c.Flags())
+	t.image.register(c.Flags())
+	t.output.register(c.Flags())
+	t.progress.register(c.Flags())
+	t.limits.register(c.Flags())
+}
+
+// transfer makes the disk, or explains how it would.
+func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) error {
+	track := &progress.Tracker{}
+	m := a.meter(t, track)
+	defer m.Stop()
+	req, err := a.request(ctx, t, src, dst, importer.Options{Tracker: track, OnRetry: m.Retry})
+	if err != nil {
+		return err
+	}
+	if t.disk.explain {
+		x, err := importer.Explain(ctx, req)
+		m.Stop()
+		if err != nil {
+			return err
+		}
+		return answer(a.out, t.output.json(), x)
+	}
+	res, err := importer.Import(ctx, req)
+	m.Stop()
+	if err != nil {
+		return err
+	}
+	if t.output.quiet && !t.output.json() {
+		return nil
+	}
+	to := a.out
+	if dst == "-" {
+		to = a.talk // stdout is the disk
+	}
+	return answer(to, t.output.json(), result(res))
+}
+
+// request turns flags and arguments into what the importer takes.
+func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o importer.Options) (importer.Request, error) {
+	var err error
+	r := importer.Request{Size: int64(t.disk.size), Preallocate: t.disk.preallocate, Options: o}
+	r.Snapshot, r.AllowBacking = t.image.snapshot, t.image.allowBacking
+	if r.Limits, err = t.limits.limits(); err != nil {
+		return r, err
+	}
+	by := byurl.Options{Stdin: a.in}
+	if t.http != nil {
+		if by.HTTP, err = t.http.options(); err != nil {
+			return r, err
+		}
+	}
+	if r.Source, err = a.source(src, by); err != nil {
+		return r, err
+	}
+	if r.Target, r.Spool, err = a.target(dst, &t.disk); err != nil {
+		return r, err
+	}
+	r.Checksum, err = t.disk.digest(ctx, src, by, source.Env{OnRetry: o.OnRetry})
+	return r, err
+}
+
+// source is what an argument names.
+func (a *app) source(arg string, o byurl.Options) (source.Source, error) {
+	if arg == "-" && terminal(a.in) {
+		return nil, errdef.WithHint(usagef("stdin is a terminal, not an image"), "pipe an image in: … | cdictl import - disk.img")
+	}
+	return byurl.Parse(arg, o)
+}
+
+// target is what an argument names, and the folder for a spool.
+func (a *app) target(arg string, d *diskFlags) (t sink.Target, spool string, err error) {
+	switch {
+	case arg == "-" && terminal(a.out) && !d.explain:
+		return nil, "", errdef.WithHint(usagef("stdout is a terminal: a disk is not written there"), "name a file, or pipe it on: cdictl import … - | …")
+	case arg == "-":
+		return pipesink.New(a.out, "stdout"), d.scratch, nil
+	case strings.Contains(arg, "://"):
+		return nil, "", usagef("target %q is a URL: only a new file or - (stdout) can be written", clean(arg))
+	}
+	if fi, err := os.Stat(arg); err == nil && fi.IsDir() {
+		return nil, "", errdef.WithHint(usagef("target %s is a folder", arg), "name a file in it: "+filepath.Join(arg, "disk.img"))
+	}
+	spool = d.scratch
+	if spool == "" {
+		spool = filepath.Dir(arg)
+	}
+	return filesink.New(arg, filesink.Options{Force: d.force}), spool, nil
+}
+
+// meter shows the progress that the flags ask for.
+func (a *app) meter(t *transferFlags, track *progress.Tracker) *meter.Meter {
+	mode := meter.Mode(t.progress.mode.value)
+	if t.progress.mode.value == "auto" {
+		mode = meter.None
+		if terminal(a.talk) && !t.output.quiet && !t.disk.explain {
+			mode = meter.Bar
+		}
+	}
+	return meter.Start(meter.Options{Mode: mode, Out: a.talk, Tracker: track, Quiet: t.output.quiet, Clean: clean,
+		Columns: func() int { return columns(a.talk) }})
+}
