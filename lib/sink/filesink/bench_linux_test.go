@@ -1,6 +1,7 @@
 package filesink
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,9 +64,7 @@ func openPlain(b *testing.B) (at, func() error) {
 		b.Fatal(err)
 	}
 	return f, func() error {
-		defer os.Remove(f.Name())
-		defer f.Close()
-		return f.Sync()
+		return errors.Join(f.Sync(), f.Close(), os.Remove(f.Name()))
 	}
 }
 
@@ -78,9 +77,7 @@ func openSink(o Options, preallocate bool) func(b *testing.B) (at, func() error)
 			b.Fatal(err)
 		}
 		return s, func() error {
-			defer os.Remove(path)
-			defer s.Close()
-			return s.Commit(b.Context(), 256<<20)
+			return errors.Join(s.Commit(b.Context(), 256<<20), s.Close(), os.Remove(path))
 		}
 	}
 }

@@ -75,7 +75,7 @@ func control(f *os.File, call func(fd int) error) error {
 	}
 	cerr := c.Control(func(fd uintptr) {
 		for {
-			if err = call(int(fd)); err != syscall.EINTR {
+			if err = call(int(fd)); !errors.Is(err, syscall.EINTR) {
 				return
 			}
 		}

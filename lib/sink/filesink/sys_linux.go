@@ -90,21 +90,21 @@ func clearRange(f *os.File, off, n int64, keep bool) error {
 }
 
 // space tells what is free on f's filesystem for us, and what f has of it already.
-func space(f *os.File) (free, have int64, err error) {
+func space(f *os.File) (free, have int64, known bool) {
 	var sfs unix.Statfs_t
 	var st unix.Stat_t
-	err = control(f, func(fd int) error { return errors.Join(unix.Fstatfs(fd, &sfs), unix.Fstat(fd, &st)) })
+	err := control(f, func(fd int) error { return errors.Join(unix.Fstatfs(fd, &sfs), unix.Fstat(fd, &st)) })
 	if err != nil || sfs.Blocks == 0 { // some network filesystems do not know
-		return -1, 0, err
+		return 0, 0, false
 	}
 	unit := uint64(max(sfs.Frsize, 1))
 	if sfs.Frsize <= 0 {
 		unit = uint64(max(sfs.Bsize, 1))
 	}
 	if sfs.Bavail > math.MaxInt64/unit {
-		return math.MaxInt64, st.Blocks * 512, nil
+		return math.MaxInt64, st.Blocks * 512, true
 	}
-	return int64(sfs.Bavail * unit), st.Blocks * 512, nil
+	return int64(sfs.Bavail * unit), st.Blocks * 512, true
 }
 
 // publish gives the part its name, at once. Without force an existing file is fs.ErrExist.

@@ -18,7 +18,7 @@ func fallocate(context.Context, *os.File, int64) error { return errors.ErrUnsupp
 func clearRange(*os.File, int64, int64, bool) error { return errors.ErrUnsupported }
 
 // space is not known.
-func space(*os.File) (free, have int64, err error) { return -1, 0, nil }
+func space(*os.File) (free, have int64, known bool) { return 0, 0, false }
 
 // pacer leaves it to the system when to write back.
 type pacer struct{ f *os.File }

@@ -115,11 +115,9 @@ func (d *disk) allocate(ctx context.Context, size int64) error {
 
 // checkFree compares what the disk still needs with what the filesystem has.
 func (d *disk) checkFree(size int64) error {
-	free, have, err := space(d.f)
-	if err != nil || free < 0 {
-		return nil // unknown: the allocation itself will tell
-	}
-	if need := size - have; need > free {
+	free, have, known := space(d.f)
+	// Where it is not known, the allocation itself will tell.
+	if need := size - have; known && need > free {
 		return errdef.WithHint(fmt.Errorf("%d bytes are needed, %d are free: %w", need, free, errdef.ErrNoSpace),
 			"free some space, choose another filesystem, or do not preallocate: a sparse disk takes only what its data needs")
 	}

@@ -83,7 +83,7 @@ func TestNobodyReads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, w := io.Pipe()
-			defer r.Close()
+			defer func() { _ = r.Close() }()
 			ctx, cancel := context.WithCancel(t.Context())
 			s, err := New(w, "-").Open(ctx, sink.Options{Size: -1})
 			if err != nil {

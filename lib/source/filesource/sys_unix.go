@@ -15,7 +15,7 @@ import (
 func identity(fi fs.FileInfo) string {
 	var dev, ino uint64
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		dev, ino = uint64(st.Dev), uint64(st.Ino)
+		dev, ino = uint64(st.Dev), st.Ino //nolint:unconvert // Dev is an int32 on darwin
 	}
 	return fmt.Sprintf("file-%x-%x-%x-%d", dev, ino, fi.Size(), fi.ModTime().UnixNano())
 }
@@ -23,7 +23,7 @@ func identity(fi fs.FileInfo) string {
 // allocated is what the file takes: st_blocks counts 512 bytes whatever the filesystem's block.
 func allocated(fi fs.FileInfo) int64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		return int64(st.Blocks) * 512
+		return st.Blocks * 512
 	}
 	return 0
 }
@@ -31,7 +31,7 @@ func allocated(fi fs.FileInfo) int64 {
 func deviceIdentity(fi fs.FileInfo) string {
 	var rdev uint64
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		rdev = uint64(st.Rdev)
+		rdev = uint64(st.Rdev) //nolint:unconvert // an int32 on darwin
 	}
 	return fmt.Sprintf("device-%x", rdev)
 }
