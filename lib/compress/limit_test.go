@@ -88,13 +88,13 @@ func (c constant) Read(p []byte) (int, error) {
 }
 
 func TestExpansion(t *testing.T) {
-	const size = 200 << 20
+	const size = 96 << 20
 	for _, cmd := range []string{"gzip", "xz -1", "zstd -1", "bzip2 -9"} {
 		args := strings.Fields(cmd)
 		t.Run(args[0], func(t *testing.T) {
 			packed := tool(t, ones(size), args[0], args[1:]...)
-			bound := int64(free + 500*len(packed))
-			z, err := detect(t, packed).NewReader(bytes.NewReader(packed), Options{Expansion: 500})
+			bound := int64(free + 100*len(packed))
+			z, err := detect(t, packed).NewReader(bytes.NewReader(packed), Options{Expansion: 100})
 			if err != nil {
 				t.Fatal(err)
 			}
