@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/cdictl/cdictl/test/internal/proc"
 )
@@ -58,7 +59,7 @@ func (r *results) markdown(w io.Writer) {
 			wallRatio, cpuRatio = r.ratio(i, wall).String(), r.ratio(i, cpu).String()
 		}
 		fmt.Fprintf(w, "| %s | %v | %v | %.0f | %d | %s | %s |\n",
-			c.name, r.figure(i, wall), r.figure(i, cpu), r.figure(i, peak)[2], r.allocated[i]>>20, wallRatio, cpuRatio)
+			strings.ReplaceAll(c.name, "|", `\|`), r.figure(i, wall), r.figure(i, cpu), r.figure(i, peak)[2], r.allocated[i]>>20, wallRatio, cpuRatio)
 	}
 }
 

@@ -54,9 +54,9 @@ func TestFetched(t *testing.T) {
 	}
 	check("info qcow2", 0, sameInfo(t, path), "info", "URL/large.qcow2", "-o", "json")
 	check("info qcow2.zst", 0, sameInfo(t, path), "info", "URL/large.qcow2.zst", "-o", "json")
-	check("import qcow2 --size 10GiB", 14, nothing, "import", "URL/large.qcow2", target, "--size", "10GiB", "--progress", "none")
-	check("import qcow2.zst --size 10GiB", 14, nothing, "import", "URL/large.qcow2.zst", target, "--size", "10GiB", "--progress", "none")
-	check("import raw --size 10GiB", 14, nothing, "import", "URL/large.raw", target, "--size", "10GiB", "--progress", "none")
+	check("import qcow2 --size 10Gi", 14, nothing, "import", "URL/large.qcow2", target, "--size", "10Gi", "--progress", "none")
+	check("import qcow2.zst --size 10Gi", 14, nothing, "import", "URL/large.qcow2.zst", target, "--size", "10Gi", "--progress", "none")
+	check("import raw --size 10Gi", 14, nothing, "import", "URL/large.raw", target, "--size", "10Gi", "--progress", "none")
 	table.Print(os.Stdout)
 	if table.Failed() > 0 {
 		t.Fail()

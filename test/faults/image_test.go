@@ -32,7 +32,7 @@ var imageFaults = []fault{
 	{"truncated qcow2", []int{12}, true, func(s *stage) proc.Result { return s.importing(s.cut(s.in.qcow2)) }},
 	{"a backing file, never opened", []int{12}, true, backing},
 	{"image larger than --size", []int{14}, true, func(s *stage) proc.Result {
-		return s.importing(s.in.qcow2, "--size", "128MiB")
+		return s.importing(s.in.qcow2, "--size", "128Mi")
 	}},
 	{"expansion bomb, zst", []int{15}, true, func(s *stage) proc.Result { return s.bomb("zst", 512<<20) }},
 	{"expansion bomb, xz", []int{15}, true, func(s *stage) proc.Result { return s.bomb("xz", 512<<20) }},

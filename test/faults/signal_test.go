@@ -101,7 +101,9 @@ func (w way) interrupt(s *stage, sig syscall.Signal, n int) (last proc.Result) {
 	if worst > patience {
 		s.t.Errorf("stopped only after %v", worst)
 	}
-	s.summary = fmt.Sprintf("130 ×%d, ≤%d ms", n, worst.Milliseconds())
+	if !s.t.Failed() {
+		s.summary = fmt.Sprintf("130 ×%d, ≤%d ms", n, worst.Milliseconds())
+	}
 	return last
 }
 

@@ -32,13 +32,13 @@ func newStage(t *testing.T, in *inputs) *stage {
 	return s
 }
 
-// command is `cdictl import source target args…` in the stage's surroundings.
+// command is `cdictl import source target args…` in the stage's surroundings; quiet, so that retries are not told.
 func (s *stage) command(source string, args ...string) proc.Command {
 	if s.before == nil {
 		s.before = s.listing()
 	}
 	return proc.Command{
-		Args: append([]string{s.in.bin, "import", source, s.target, "--progress", "none"}, args...),
+		Args: append([]string{s.in.bin, "import", source, s.target, "--progress", "none", "--quiet"}, args...),
 		Env:  []string{"TMPDIR=" + s.tmp, "HOME=" + s.tmp, "XDG_CONFIG_HOME=" + s.tmp, "XDG_CACHE_HOME=" + s.tmp},
 	}
 }
