@@ -22,7 +22,8 @@ const PeekSize = 16
 type Options struct {
 	// Window is the largest dictionary (xz) or window (zstd); content that needs more is errdef.ErrLimit, before
 	// anything is allocated. gzip and bzip2 have small fixed ones. A reader takes the window the content asks for,
-	// and at most 16 MiB more.
+	// and at most 16 MiB more. Content whose later frames or blocks ask for a larger window than those before holds
+	// the old one until the garbage collector has taken it: the decoders allocate anew.
 	Window int64
 	// Expansion is how many bytes other than zeros may come out for one stored byte; beyond it is errdef.ErrLimit.
 	// The first 64 MiB are free.
