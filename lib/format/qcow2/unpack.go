@@ -1,16 +1,14 @@
 package qcow2
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"sync"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/deflate"
 )
 
 // maxZstdWindow is QEMU's. It costs no memory: a cluster is decoded into its place, which is the window and bounds what
@@ -21,14 +19,8 @@ const maxZstdWindow = 128 << 20
 type unpacker struct {
 	compression uint8
 	cluster     int64
-	decoders    sync.Pool // of *inflater or *zstd.Decoder
+	decoders    sync.Pool // of *deflate.Decoder or *zstd.Decoder
 	clusters    sync.Pool // of *[]byte, one cluster each
-}
-
-// inflater is a deflate decoder with its input.
-type inflater struct {
-	in  bytes.Reader
-	out io.ReadCloser
 }
 
 func (u *unpacker) init(compression uint8, cluster int64) {
@@ -57,25 +49,19 @@ func (u *unpacker) unpack(dst, stored []byte) error {
 }
 
 func (u *unpacker) deflate(dst, stored []byte) error {
-	f, _ := u.decoders.Get().(*inflater)
-	if f == nil {
-		f = new(inflater)
-		f.out = flate.NewReader(&f.in)
+	d, _ := u.decoders.Get().(*deflate.Decoder)
+	if d == nil {
+		d = new(deflate.Decoder)
 	}
-	defer u.decoders.Put(f)
-	f.in.Reset(stored)
-	if err := f.out.(flate.Resetter).Reset(&f.in, nil); err != nil {
-		return err
-	}
-	n, err := io.ReadFull(f.out, dst)
-	f.in.Reset(nil)
-	if err == nil {
-		return nil
-	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	defer u.decoders.Put(d)
+	n, err := d.Decode(dst, stored)
+	switch {
+	case err != nil:
+		return fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
+	case n < len(dst):
 		return fmt.Errorf("compressed cluster ends after %d of %d bytes: %w", n, len(dst), errdef.ErrCorrupt)
 	}
-	return fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
+	return nil
 }
 
 func (u *unpacker) zstd(dst, stored []byte) error {
