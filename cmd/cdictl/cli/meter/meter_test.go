@@ -17,7 +17,6 @@ import (
 // A screen is a terminal that keeps what it shows, with carriage returns and line breaks done.
 type screen struct {
 	mu    sync.Mutex
-	cols  int
 	lines []string // the last one has the cursor
 	at    int
 	wide  int // most columns that a line ever took
