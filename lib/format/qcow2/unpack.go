@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -56,10 +57,10 @@ func (u *unpacker) deflate(dst, stored []byte) error {
 	defer u.decoders.Put(d)
 	n, err := d.Decode(dst, stored)
 	switch {
+	case errors.Is(err, deflate.ErrTruncated), err == nil && n < len(dst):
+		return fmt.Errorf("compressed cluster ends after %d of %d bytes: %w", n, len(dst), errdef.ErrCorrupt)
 	case err != nil:
 		return fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
-	case n < len(dst):
-		return fmt.Errorf("compressed cluster ends after %d of %d bytes: %w", n, len(dst), errdef.ErrCorrupt)
 	}
 	return nil
 }
