@@ -17,7 +17,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 GOLANGCI   = $(shell test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 GORELEASER = $(shell test/tools/build.sh release github.com/goreleaser/goreleaser/v2)
-FUZZTIME  ?= 10s
+FUZZTIME  ?= 8s
 
 # A tool that is absent fails a test here, where it would be skipped on a developer's machine.
 TESTENV := CDICTL_REQUIRE_TOOLS=1 CDICTL_BIN=bin/cdictl
@@ -55,15 +55,15 @@ test-suites:
 test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration
 	@test/suite.sh -begin
 	@$(MAKE) --no-print-directory test-suites
-	@test/suite.sh race 240 $(MAKE) --no-print-directory race
-	@test/suite.sh cross 120 $(MAKE) --no-print-directory cross
-	@test/suite.sh linter 210 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@test/suite.sh race 210 $(MAKE) --no-print-directory race
+	@test/suite.sh cross 180 $(MAKE) --no-print-directory cross
+	@test/suite.sh linter 180 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
-	@test/suite.sh fuzz 180 $(MAKE) --no-print-directory fuzz
+	@test/suite.sh fuzz 210 $(MAKE) --no-print-directory fuzz
 	@test/suite.sh table 60 $(MAKE) --no-print-directory table
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
-	@test/suite.sh release 210 $(MAKE) --no-print-directory release-check
+	@test/suite.sh release 180 $(MAKE) --no-print-directory release-check
 	@test/suite.sh -end
 
 .PHONY: vet
@@ -97,7 +97,7 @@ bench: ## beside the peers that are installed; BENCH has flags of ./test/bench
 .PHONY: cross
 cross: ## build and vet for every system that we release for
 	@for p in $(PLATFORMS); do \
-		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} $(GOBUILD) -o /dev/null ./cmd/cdictl; \
+		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -buildvcs=false -o /dev/null ./cmd/cdictl; \
 	done
 	@for s in darwin windows; do echo "vet $$s"; CGO_ENABLED=0 GOOS=$$s go vet ./lib/... ./cmd/...; done
 
