@@ -9,8 +9,11 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 )
 
-// usage marks err as a mistake in how c was called, and says where to look it up.
+// usage marks err as a mistake in how c was called, and says where to look it up unless err knows better.
 func usage(c *cobra.Command, err error) error {
+	if h := errdef.Hint(err); h != "" && h != errdef.Classify(err).Hint {
+		return usageError{err}
+	}
 	return errdef.WithHint(usageError{err}, "see: "+c.CommandPath()+" --help")
 }
 

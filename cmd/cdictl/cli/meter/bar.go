@@ -130,7 +130,9 @@ func Size(n int64) string {
 }
 
 // squeeze makes one space of several.
-func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
+func squeeze(s string) string {
+	return strings.ReplaceAll(strings.Join(strings.Fields(s), " "), "( ", "(")
+}
 
 func columns(s string) int { return utf8.RuneCountInString(s) }
 
