@@ -36,7 +36,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	}
 	s := r.Tracker.Snapshot()
 	res := Result{
-		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route,
+		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route, Reason: j.plan.Reason,
 		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: j.plan.Passes,
 		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Seconds: time.Since(start).Seconds(),
 	}

@@ -48,6 +48,7 @@ type Result struct {
 	Format      string     `json:"format"`
 	Codec       string     `json:"codec,omitempty"`
 	Route       plan.Route `json:"route"`
+	Reason      string     `json:"reason"`      // why this route
 	VirtualSize int64      `json:"virtualSize"` // of the disk that was made
 	ImageSize   int64      `json:"imageSize"`   // virtual size of the image; less than VirtualSize after growing
 	StoredSize  int64      `json:"storedSize"`

@@ -48,7 +48,7 @@ func (r result) String() string {
 		what += ", grown from " + meter.Size(r.ImageSize)
 	}
 	row("image", "%s", what)
-	row("route", "%s", r.Route)
+	row("route", "%s (%s)", r.Route, r.Reason)
 	moved := "fetched " + meter.Size(r.Fetched)
 	if r.StoredSize > 0 {
 		moved += " (the image has " + meter.Size(r.StoredSize) + ")"
