@@ -20,7 +20,7 @@ import (
 
 var (
 	blankSize = size(4 << 30)
-	dataSize  = size(192 << 20)
+	dataSize  = size(96 << 20)
 )
 
 func init() {

@@ -64,8 +64,8 @@ func TestMemory(t *testing.T) {
 		must(t, err)
 		for _, from := range []string{"file", "ranges", "plain"} {
 			for _, args := range [][]string{nil, {"--checksum", "sha256:" + sum}} {
-				if from == "plain" && args != nil {
-					continue // the same wrapper over the same stream
+				if k.codec != "" && (args != nil) != (from == "ranges") || from == "plain" && args != nil {
+					continue // a one-way stream is the same by any way, and so is the hash over it: once with, twice without
 				}
 				source := path
 				if from != "file" {
