@@ -117,10 +117,10 @@ func (f Factory) existing(t *testing.T) {
 	commit(t, p, s, content(5))
 }
 
-// busy checks that two writers do not share a part.
+// busy checks that two writers do not share a part, or a device.
 func (f Factory) busy(t *testing.T) {
 	p := f.New(t)
-	if p.Occupy == nil {
+	if p.Occupy == nil && !p.Fixed {
 		return
 	}
 	s := open(t, p, sink.Options{Size: 5})

@@ -1,0 +1,22 @@
+//go:build !linux
+
+package blocksink
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/sink"
+)
+
+// Open is errdef.ErrUnsupported: only Linux tells enough about a device to write to it safely.
+func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, t.fail("open", err)
+	}
+	if err := t.checkOptions(o); err != nil {
+		return nil, err
+	}
+	return nil, t.fail("open", errdef.WithHint(fmt.Errorf("block devices can be written on Linux only: %w", errdef.ErrUnsupported), "write to a file, or to - and pipe that"))
+}
