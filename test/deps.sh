@@ -10,7 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin # mke2fs, losetup and nginx lie there, and not every 
 needs=(
 	"qemu-img qemu-utils" "qemu-io qemu-utils" "nginx nginx-light" "xz xz-utils" "zstd zstd" "bzip2 bzip2"
 	"lbzip2 lbzip2" "pigz pigz" "gzip gzip" "curl curl" "nbdcopy libnbd-bin" "mke2fs e2fsprogs"
-	"losetup mount" "openssl openssl"
+	"losetup mount" "mkfs.vfat dosfstools" "strace strace" "openssl openssl"
 )
 if [ "${1:-}" = all ]; then
 	needs+=("gcc gcc" "git git") # the race detector is cgo
