@@ -16,7 +16,7 @@ const (
 var (
 	errBzip2Map    = errors.New("block uses no symbols")
 	errBzip2Tables = errors.New("number of Huffman tables or selectors is wrong")
-	errBzip2Code   = errors.New("Huffman code is damaged")
+	errBzip2Code   = errors.New("a Huffman code is damaged")
 	errBzip2Size   = errors.New("block is larger than the stream's header allows")
 	errBzip2Origin = errors.New("origin of a block lies outside of it")
 )

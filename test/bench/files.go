@@ -41,7 +41,7 @@ func realFiles(tree string, n int64) (string, error) {
 func copyFiles(from, to string, n *int64, share int64) error {
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil // what cannot be read is not missed
+			return nil //nolint:nilerr // what cannot be read is not missed
 		}
 		dst := filepath.Join(to, strings.TrimPrefix(path, from))
 		if _, err := os.Lstat(dst); err == nil {

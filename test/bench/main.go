@@ -65,7 +65,7 @@ func flags() (config, error) {
 	flag.Float64Var(&c.maxWall, "max-wall", 0, "fail if the median wall ratio to qemu-img at its best is above this for a qcow2 file; 0: only tell")
 	flag.Parse()
 	if c.quick {
-		c.rounds = 1
+		c.rounds, c.touch = 1, min(c.touch, 512<<20)
 	}
 	root, err := proc.Root()
 	if err != nil {

@@ -44,7 +44,7 @@ func (c *contest) play(ctx context.Context, cf config, im *corpus) (*results, er
 	for round := range cf.rounds {
 		for k := range c.contestants {
 			i := (k + round) % len(c.contestants) // nobody is always first
-			if err := c.ready(ctx, cf.touch); err != nil {
+			if err := c.ready(ctx, cf.touch, cf.quick); err != nil {
 				return nil, err
 			}
 			u, err := proc.Measure(ctx, c.contestants[i].args...)
@@ -63,11 +63,13 @@ func (c *contest) play(ctx context.Context, cf config, im *corpus) (*results, er
 }
 
 // ready brings the machine to the same state before each run.
-func (c *contest) ready(ctx context.Context, touch int64) error {
+func (c *contest) ready(ctx context.Context, touch int64, quick bool) error {
 	if err := c.clean(); err != nil {
 		return err
 	}
-	syscall.Sync() // nobody writes back what another one left
+	if !quick {
+		syscall.Sync() // nobody writes back what another one left
+	}
 	if touch > 0 {
 		self, err := os.Executable()
 		if err != nil {

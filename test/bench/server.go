@@ -38,7 +38,7 @@ http {
 // serve starts nginx on dir.
 func serve(ctx context.Context, dir, work string) (*server, error) {
 	if _, err := exec.LookPath("nginx"); err != nil {
-		return &server{about: "left out, nginx is not installed"}, nil
+		return &server{about: "left out, nginx is not installed"}, nil //nolint:nilerr // about tells
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -47,10 +47,11 @@ func TestFetched(t *testing.T) {
 	}
 	target := filepath.Join(dir, "out.raw")
 	nothing := func(proc.Result) error {
-		if left, err := filepath.Glob(filepath.Join(dir, "*out.raw*")); err != nil || len(left) > 0 {
-			return fmt.Errorf("left behind: %q %v", left, err)
+		left, err := filepath.Glob(filepath.Join(dir, "*out.raw*"))
+		if len(left) > 0 {
+			return fmt.Errorf("left behind: %q", left)
 		}
-		return nil
+		return err
 	}
 	check("info qcow2", 0, sameInfo(t, path), "info", "URL/large.qcow2", "-o", "json")
 	check("info qcow2.zst", 0, sameInfo(t, path), "info", "URL/large.qcow2.zst", "-o", "json")

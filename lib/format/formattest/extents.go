@@ -98,7 +98,10 @@ func (s Suite) runs(t *testing.T, m image.Mapper) {
 			t.Fatalf("a run behind the end of the disk: %+v", r)
 		}
 	}
-	for range m.Runs(0, s.Size) {
+	for _, err := range m.Runs(0, s.Size) {
+		if err != nil {
+			t.Errorf("runs: %v", err)
+		}
 		break // must be allowed
 	}
 }

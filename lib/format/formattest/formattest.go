@@ -94,12 +94,12 @@ func (s Suite) read(img io.ReaderAt, off int64, n int) error {
 	got, err := img.ReadAt(buf[:n], off)
 	want := int(min(int64(n), max(0, s.Size-off)))
 	if got != want {
-		return fmt.Errorf("read of [%d,+%d) returned %d, %v; want %d", off, n, got, err, want)
+		return fmt.Errorf("read of [%d,+%d) returned %d, %w; want %d", off, n, got, err, want)
 	}
-	if got < n && err != io.EOF {
-		return fmt.Errorf("short read of [%d,+%d) returned %v, want io.EOF", off, n, err)
+	if got < n && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("short read of [%d,+%d) returned %w, want io.EOF", off, n, err)
 	}
-	if got == n && err != nil && (err != io.EOF || off+int64(n) != s.Size) {
+	if got == n && err != nil && (!errors.Is(err, io.EOF) || off+int64(n) != s.Size) {
 		return fmt.Errorf("read of [%d,+%d): %w", off, n, err)
 	}
 	for _, b := range buf[n:] {
@@ -126,7 +126,7 @@ func (s Suite) edges(t *testing.T, img image.Image) {
 		t.Errorf("read at -1 returned %d, %v", n, err)
 	}
 	for _, off := range []int64{s.Size, s.Size + 1, s.Size + 1<<40} {
-		if n, err := img.ReadAt(make([]byte, 10), off); n != 0 || err != io.EOF {
+		if n, err := img.ReadAt(make([]byte, 10), off); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("read at %d returned %d, %v; want io.EOF", off, n, err)
 		}
 	}

@@ -70,7 +70,7 @@ func (c *cache) get(i int64) ([]byte, error) {
 			s.used = true
 			c.mu.Unlock()
 			<-s.done
-			if s.err == errNotRead {
+			if errors.Is(s.err, errNotRead) {
 				continue
 			}
 			if s.err == nil {

@@ -43,14 +43,13 @@ func (d *disk) NextExtent(off, max int64) (image.Extent, error) {
 	}
 	x := image.Extent{Start: off, Length: s.n, Kind: s.kind.kind()}
 	for x.End() < end {
-		// What is wrong behind this extent is for the next question.
-		t, err := c.span(x.End(), end)
-		if err != nil || t.kind.kind() != x.Kind {
-			break
+		t, wrong := c.span(x.End(), end)
+		if wrong != nil || t.kind.kind() != x.Kind {
+			break // what is wrong behind this extent is for the next question
 		}
 		x.Length += t.n
 	}
-	return x, nil
+	return x, nil //nolint:nilerr // as said
 }
 
 // Runs tells where the bytes of [off, off+n) are stored, in guest order. A plain run is as long as the clusters follow each

@@ -84,7 +84,7 @@ func (x *exchange) failure(what string, err error) error {
 	if e := x.s.ended(); e != nil {
 		return e
 	}
-	if context.Cause(x.ctx) == errStalled {
+	if errors.Is(context.Cause(x.ctx), errStalled) {
 		return fmt.Errorf("the server sent nothing for %v: %w", x.s.src.o.StallTimeout, errdef.ErrUnavailable)
 	}
 	return fmt.Errorf("%s: %s: %w", what, x.s.clean(err.Error()), errdef.ErrUnavailable)

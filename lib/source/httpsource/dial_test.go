@@ -26,7 +26,11 @@ func TestDialRefusesLinkLocal(t *testing.T) {
 	defer tr.CloseIdleConnections()
 	req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://169.254.169.254/", nil)
 	req.RequestURI = ""
-	if _, err := tr.RoundTrip(req); !errors.Is(err, errdef.ErrRefused) {
+	resp, err := tr.RoundTrip(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if !errors.Is(err, errdef.ErrRefused) {
 		t.Errorf("transport: %v", err)
 	}
 	// What the user has named may be dialed: no server answers here, but nothing is refused.

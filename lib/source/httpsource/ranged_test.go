@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -111,7 +112,7 @@ func TestReadIsParallelAndBounded(t *testing.T) {
 		if r.Sent > 4<<20 {
 			t.Errorf("a range of %d bytes", r.Sent)
 		}
-		if r.Method != "GET" || r.Header.Get("Accept-Encoding") != "identity" {
+		if r.Method != http.MethodGet || r.Header.Get("Accept-Encoding") != "identity" {
 			t.Errorf("%s with Accept-Encoding %q", r.Method, r.Header.Get("Accept-Encoding"))
 		}
 	}

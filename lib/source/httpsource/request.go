@@ -96,7 +96,7 @@ func (s *session) hops(x *exchange, p place, a ask) error {
 	for {
 		var resp *http.Response
 		err := x.watch(func() (err error) {
-			resp, err = s.roundTrip(x, p, a)
+			resp, err = s.roundTrip(x, p, a) //nolint:bodyclose // x owns the body from here on and closes it
 			return err
 		})
 		if err != nil {
@@ -228,7 +228,7 @@ func (x *exchange) networkError(err error) error {
 	case errors.As(err, &alert) && clientCertAlert(alert):
 		return retry.Permanent(errdef.WithHint(fmt.Errorf("the server refuses our TLS handshake: %s: %w",
 			x.s.clean(err.Error()), errdef.ErrUnauthorized), hintClientCert))
-	case x.s.rt.asked.Load() && !x.s.opened && context.Cause(x.ctx) != errStalled:
+	case x.s.rt.asked.Load() && !x.s.opened && !errors.Is(context.Cause(x.ctx), errStalled):
 		// In TLS 1.3 the refusal comes after our first bytes, and the reset that they cause may overtake it.
 		return errdef.WithHint(fmt.Errorf("no answer after the server had asked for a client certificate: %s: %w",
 			x.s.clean(err.Error()), errdef.ErrUnauthorized), hintClientCert)
