@@ -235,7 +235,7 @@ func (c *cover) clearFrom(off int64) {
 // next returns the first stretch at or behind off that holds old content; it is empty at the end of the device.
 // Nothing may be partial, and off is a multiple of the unit or the end.
 func (c *cover) next(off int64) (from, to int64) {
-	u := c.seek(off/c.unit, false)
+	u := c.seek((off+c.unit-1)/c.unit, false)
 	return min(u*c.unit, c.size), min(c.seek(u, true)*c.unit, c.size)
 }
 

@@ -111,8 +111,6 @@ func (l loop) hidden() error {
 	return nil
 }
 
-func blankBytes(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
-
 // nothingFound asks the tools that people use.
 func (l loop) nothingFound(t testing.TB) {
 	t.Helper()
