@@ -1,0 +1,3 @@
+module github.com/cdictl/cdictl/test/cluster/tools/images
+
+go 1.26.0
