@@ -269,7 +269,7 @@ func TestKilled(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	need(t, "mkfs.ext4", "mkswap", "wipefs", "blockdev")
+	need(t, "mkfs.ext4", "mkswap", "wipefs")
 	l := newLoop(t, memory(t), deviceSize, 512)
 	t.Run("too small", func(t *testing.T) {
 		refused(t, l, Options{Force: true}, sink.Options{Size: deviceSize + 1}, errdef.ErrTooSmall, fmt.Sprint(deviceSize), fmt.Sprint(deviceSize+1))
@@ -316,9 +316,10 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	run(t, "wipefs", "--all", l.dev)
-	run(t, "blockdev", "--setro", l.dev)
-	defer run(t, "blockdev", "--setrw", l.dev) // or the next file behind it is read-only too
-	if _, err := New(l.dev, Options{}).Open(t.Context(), sink.Options{Size: 1}); err == nil || errdef.Hint(err) == "" {
+	// Not by blockdev --setro: that would outlive the loop device.
+	dev := run(t, "losetup", "--find", "--show", "--read-only", l.file)
+	defer run(t, "losetup", "--detach", dev)
+	if _, err := New(dev, Options{}).Open(t.Context(), sink.Options{Size: 1}); err == nil || errdef.Hint(err) == "" {
 		t.Errorf("read-only: %v, want an error with a hint", err)
 	}
 }

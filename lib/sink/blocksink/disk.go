@@ -336,15 +336,11 @@ func (d *disk) expose() error {
 		if i == 0 {
 			page = min(int(max(pageBytes, d.sector)), len(r.data))
 		}
-		for _, p := range [][]byte{r.data[page:], r.data[:page]} {
-			if len(p) == 0 {
+		for _, span := range [][2]int{{page, len(r.data)}, {0, page}} {
+			if span[0] == span[1] {
 				continue
 			}
-			off := r.end() - int64(len(p))
-			if page > 0 && len(p) == page {
-				off = r.off
-			}
-			if _, err := d.dev.WriteAt(p, off); err != nil {
+			if _, err := d.dev.WriteAt(r.data[span[0]:span[1]], r.off+int64(span[0])); err != nil {
 				return err
 			}
 			if err := d.dev.Sync(); err != nil {

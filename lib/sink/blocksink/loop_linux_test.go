@@ -70,6 +70,7 @@ func newLoop(t testing.TB, dir string, size int64, sector int) loop {
 	}
 	l.dev = run(t, "losetup", "--find", "--show", "--sector-size", fmt.Sprint(sector), l.file)
 	t.Cleanup(func() { run(t, "losetup", "--detach", l.dev) })
+	run(t, "blockdev", "--setrw", l.dev) // a killed test may have left it read-only, and that stays with the device
 	l.dirty(t)
 	return l
 }
