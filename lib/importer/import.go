@@ -97,14 +97,33 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.unchanged(ctx); err != nil {
 		return err
 	}
-	if grown := j.size - j.imageSize; grown > 0 && !j.sink.Caps().Ordered { // a pipe pads in Commit
-		if err := j.sink.Zero(j.imageSize, grown); err != nil {
-			return j.onTarget("write", err)
-		}
-		j.req.Tracker.AddVirtual(grown)
+	if err := j.grow(ctx); err != nil {
+		return err
 	}
 	j.req.Tracker.SetPhase("committing")
 	return j.onTarget("commit", j.sink.Commit(ctx, j.size))
+}
+
+// growStep is how much is zeroed between two looks at the context: a device may take long.
+const growStep = 256 << 20
+
+// grow zeroes what is behind the image's end. A pipe pads in Commit.
+func (j *job) grow(ctx context.Context) error {
+	if j.sink.Caps().Ordered {
+		return nil
+	}
+	for off := j.imageSize; off < j.size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(growStep, j.size-off)
+		if err := j.sink.Zero(off, n); err != nil {
+			return j.onTarget("write", err)
+		}
+		j.req.Tracker.AddVirtual(n)
+		off += n
+	}
+	return nil
 }
 
 // prepare opens the image as far as the header tells, makes the plan, and finds the sizes: all that can be known, and

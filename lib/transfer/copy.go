@@ -79,9 +79,8 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 			if end < size {
 				end -= end % seg
 			}
-			if c.ordered { // in steps, so that a cancel is seen between them
-				end = min(end, off+zeroStep)
-			}
+			// In steps, so that a cancel is seen between them: a pipe and a device take their time over zeros.
+			end = min(end, off+zeroStep)
 			next = end
 			x = image.Extent{Start: off, Length: end - off, Kind: x.Kind}
 			if !c.ordered {
