@@ -114,9 +114,9 @@ type diskFlags struct {
 func (d *diskFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&d.size, "size", "grow the disk to this size (10Gi, 512M, bytes); never shrinks (default: the virtual size)")
 	fs.BoolVar(&d.preallocate, "preallocate", false, "allocate every byte instead of leaving holes")
-	fs.BoolVarP(&d.force, "force", "f", false, "replace an existing target")
+	fs.BoolVarP(&d.force, "force", "f", false, "replace an existing file, or what a device holds")
 	fs.StringVar(&d.checksum, "checksum", "", "expected digest of the stored bytes, `alg:hex` (md5, sha1, sha256, sha512)")
 	fs.StringVar(&d.checksumFile, "checksum-file", "", "take the expected digest from this `file or URL` (like SHA256SUMS), by the source's file name")
-	fs.StringVar(&d.scratch, "scratch", "", "`folder` for a sparse copy, if one is needed (default: the target's)")
+	fs.StringVar(&d.scratch, "scratch", "", "`folder` for a sparse copy, if one is needed (default: the target file's)")
 	fs.BoolVar(&d.explain, "explain", false, "print the plan and its reason, and move nothing")
 }

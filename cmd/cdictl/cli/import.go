@@ -12,9 +12,11 @@ func (a *app) importCommand() *cobra.Command {
 SOURCE is http://…, https://…, file://…, a path, or - for stdin. Its format (raw, qcow2, fixed VHD) and compression
 (gzip, xz, zstd, bzip2) are found by content, never by name.
 
-TARGET is a new file, or - for stdout. A file is sparse and appears only when it is complete, on disk, and its checksum
-was found right. On stdout the disk comes in guest order with its zeros, a checksum can be verified only at the end, and
-nothing is promised before exit status 0; the result is told on stderr then.`,
+TARGET is a new file, a block device (on Linux), or - for stdout. A file is sparse and appears only when it is complete,
+on disk, and its checksum was found right. A device is overwritten from its first byte to its last, with zeros behind the
+disk, and shows no partition table or filesystem until all is there; one that holds any now wants --force. On stdout the
+disk comes in guest order with its zeros, a checksum can be verified only at the end, and nothing is promised before exit
+status 0; the result is told on stderr then.`,
 		Example: `# a cloud image, verified by the checksum file beside it
 %[1]s import https://cloud.example/images/server.qcow2 disk.img --checksum-file https://cloud.example/images/SHA256SUMS
 

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"serve":  serve,
 			"sent":   sent,
 			"sparse": sparse,
+			"loop":   loop,
 		},
 	})
 }

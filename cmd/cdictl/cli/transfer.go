@@ -13,6 +13,7 @@ import (
 	"github.com/cdictl/cdictl/lib/importer"
 	"github.com/cdictl/cdictl/lib/progress"
 	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/sink/blocksink"
 	"github.com/cdictl/cdictl/lib/sink/filesink"
 	"github.com/cdictl/cdictl/lib/sink/pipesink"
 	"github.com/cdictl/cdictl/lib/source"
@@ -109,10 +110,15 @@ func (a *app) target(arg string, d *diskFlags) (t sink.Target, spool string, err
 	case arg == "-":
 		return pipesink.New(a.out, "stdout"), d.scratch, nil
 	case strings.Contains(arg, "://"):
-		return nil, "", usagef("target %q is a URL: only a new file or - (stdout) can be written", clean(arg))
+		return nil, "", usagef("target %q is a URL: only a new file, a block device or - (stdout) can be written", clean(arg))
 	}
-	if fi, err := os.Stat(arg); err == nil && fi.IsDir() {
+	switch fi, err := os.Stat(arg); {
+	case err != nil:
+	case fi.IsDir():
 		return nil, "", errdef.WithHint(usagef("target %s is a folder", arg), "name a file in it: "+filepath.Join(arg, "disk.img"))
+	case fi.Mode()&(os.ModeDevice|os.ModeCharDevice) == os.ModeDevice:
+		// Beside a device there is no room for a spool: /dev is memory.
+		return blocksink.New(arg, blocksink.Options{Force: d.force}), d.scratch, nil
 	}
 	spool = d.scratch
 	if spool == "" {
