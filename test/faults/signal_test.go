@@ -109,9 +109,10 @@ func (w way) interrupt(s *stage, sig syscall.Signal, n int) (last proc.Result) {
 
 // once interrupts one import after the given time, and returns how long that took to show.
 func (w way) once(s *stage, sig os.Signal, moment time.Duration) (proc.Result, time.Duration) {
+	c := w.make(s) // may make its input first, which is not the import's time
 	ctx, cancel := context.WithTimeout(s.t.Context(), moment+patience+10*time.Second)
 	defer cancel()
-	p := s.start(ctx, w.make(s))
+	p := s.start(ctx, c)
 	select {
 	case <-p.Done():
 	case <-time.After(moment):
