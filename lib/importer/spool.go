@@ -19,11 +19,11 @@ func (j *job) spool(ctx context.Context) error {
 		return &errdef.Error{Op: "open spool in", Name: j.req.Spool, Err: err, Hint: "name another folder: --scratch DIR"}
 	}
 	defer f.Close()
-	s := &spoolSink{f: f, count: j.req.Tracker.AddSpooled}
+	s := &spoolSink{f: f, dir: j.req.Spool, count: j.req.Tracker.AddSpooled}
 
 	j.req.Tracker.SetPhase("spooling")
 	o := j.transferOptions()
-	o.Tracker, o.TargetName = nil, "spool in "+j.req.Spool
+	o.Tracker = nil
 	limit := j.opts.Limits.VirtualSize // a stored image has no reason to be larger than the largest disk
 	size, _, err := transfer.Stream(ctx, s, j.content, transfer.StreamOptions{
 		Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1),
@@ -36,7 +36,7 @@ func (j *job) spool(ctx context.Context) error {
 		return err
 	}
 	if err := f.Truncate(size); err != nil {
-		return &errdef.Error{Op: "write spool in", Name: j.req.Spool, Err: err}
+		return s.explain(err)
 	}
 
 	j.req.Tracker.SetPhase("importing")
@@ -57,6 +57,7 @@ func (j *job) spool(ctx context.Context) error {
 // spoolSink writes a file that is read again at once: through the page cache, without durability, zeros as holes.
 type spoolSink struct {
 	f     *os.File
+	dir   string
 	count func(int64)
 }
 
@@ -68,10 +69,23 @@ func (s *spoolSink) Zero(int64, int64) error { return nil }
 func (s *spoolSink) WriteAt(p []byte, off int64) (int, error) {
 	n, err := s.f.WriteAt(p, off)
 	s.count(int64(n))
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		err = errdef.WithHint(fmt.Errorf("%w: %w", err, errdef.ErrNoSpace), "name a folder with room for the image as stored: --scratch DIR")
+	return n, s.explain(err)
+}
+
+// explain says that it was the spool and not the target.
+func (s *spoolSink) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return n, err
+	e := &errdef.Error{Op: "write spool in", Name: s.dir, Err: err}
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		e.Err = pe.Err // its path is one that nobody can look at
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		e.Err, e.Hint = fmt.Errorf("%w: %w", errdef.ErrNoSpace, e.Err), "name a folder with room for the image as stored: --scratch DIR"
+	}
+	return e
 }
 
 func (s *spoolSink) Commit(context.Context, int64) error { return nil }
