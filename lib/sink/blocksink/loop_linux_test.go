@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +46,10 @@ func run(t testing.TB, name string, args ...string) string {
 }
 
 // loop is a loop device, over a file.
-type loop struct{ dev, file string }
+type loop struct {
+	dev, file string
+	size      int64
+}
 
 // memory is a folder for devices whose flushes should cost nothing; the usual temporary one where there is no tmpfs.
 func memory(t testing.TB) string {
@@ -61,7 +65,7 @@ func memory(t testing.TB) string {
 func newLoop(t testing.TB, dir string, size int64, sector int) loop {
 	t.Helper()
 	need(t)
-	l := loop{file: filepath.Join(dir, "backing")}
+	l := loop{file: filepath.Join(dir, "backing"), size: size}
 	if err := os.WriteFile(l.file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +100,17 @@ func (l loop) dirty(t testing.TB) {
 	}
 }
 
-func (l loop) read() ([]byte, error) { return os.ReadFile(l.dev) }
+// read returns the whole device: into one buffer, as os.ReadFile finds no size at a device and grows its own.
+func (l loop) read() ([]byte, error) {
+	f, err := os.Open(l.dev)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, l.size)
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
 
 // hidden says whether anything could be recognised on the device: its first and last MiB must be zeros, and the tools
 // must agree where they are there.
