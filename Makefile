@@ -50,12 +50,12 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
 
-# And these to 22 more; linter and release build their tools from source where .cache has none.
+# And these to 23 more, a third of it the race detector, which makes most of our tests five times slower; linter and release build their tools from source where .cache has none.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration
 	@test/suite.sh -begin
 	@$(MAKE) --no-print-directory test-suites
-	@test/suite.sh race 210 $(MAKE) --no-print-directory race
+	@test/suite.sh race 300 $(MAKE) --no-print-directory race
 	@test/suite.sh cross 180 $(MAKE) --no-print-directory cross
 	@test/suite.sh linter 180 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
