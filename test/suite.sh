@@ -30,7 +30,7 @@ esac
 
 name=$1 share=$2
 shift 2
-printf '\n== %s (at most %d s)\n' "$name" "$share"
+printf '\n== %s (share: %d s)\n' "$name" "$share"
 start=$SECONDS
 status=0
 "$@" || status=$?
