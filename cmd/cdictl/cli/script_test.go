@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -106,6 +107,12 @@ func signalled(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		defer in.Close()
 	}
+	if sig == syscall.SIGHUP {
+		// Under nohup the child would inherit that it is ignored. What is caught is not inherited.
+		caught := make(chan os.Signal, 1)
+		signal.Notify(caught, sig)
+		defer signal.Stop(caught)
+	}
 	ts.Check(c.Start())
 	due := func() bool {
 		if args[1] == "stderr" {
@@ -122,7 +129,9 @@ func signalled(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	sent := time.Now()
 	ts.Check(c.Process.Signal(sig))
+	late := time.AfterFunc(20*time.Second, func() { _ = c.Process.Kill() })
 	err = c.Wait()
+	late.Stop()
 	took := time.Since(sent)
 	if got := exitCode(ts, err); got != 130 || took > 2*time.Second || !strings.Contains("\n"+talk.String(), "\ncdictl: canceled\nhint: nothing was left") {
 		ts.Fatalf("exit status %d after %s; stderr: %s", got, took, &talk)
