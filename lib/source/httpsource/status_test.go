@@ -49,7 +49,10 @@ func TestStatus(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	content := random(200_000, 30)
 	for _, status := range []int{429, 503} {
-		for _, after := range []string{"1", time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat)} {
+		for _, after := range []string{"1", "date"} {
+			if after == "date" { // in whole seconds
+				after = time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat)
+			}
 			_, url := file(t, content, testserver.Options{FailStatus: status, FailTimes: 1, RetryAfter: after})
 			r := &retries{}
 			start := time.Now()
