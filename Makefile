@@ -71,8 +71,8 @@ vet: ## go vet
 	go vet ./...
 
 .PHONY: race
-race: ## the unit tests under the race detector
-	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -timeout 15m ./lib/... ./cmd/...
+race: ## the unit tests under the race detector; -short spares those that are only long
+	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -short -timeout 15m ./lib/... ./cmd/...
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in test/tools/lint

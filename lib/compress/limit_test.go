@@ -88,6 +88,9 @@ func (c constant) Read(p []byte) (int, error) {
 }
 
 func TestExpansion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("768 MiB through one goroutine")
+	}
 	const size = 96 << 20
 	for _, cmd := range []string{"gzip", "xz -1", "zstd -1", "bzip2 -9"} {
 		args := strings.Fields(cmd)

@@ -178,7 +178,10 @@ func (ls *loops) place(t *testing.T) sinktest.Place {
 
 func TestConformance(t *testing.T) {
 	need(t)
-	for _, sector := range []int{512, 4096} {
+	for _, sector := range []int{4096, 512} {
+		if testing.Short() && sector == 512 {
+			continue // any write is aligned to it
+		}
 		t.Run(fmt.Sprint(sector), func(t *testing.T) {
 			ls := &loops{t: t, size: 9 << 20, sector: sector}
 			sinktest.Run(t, sinktest.Factory{New: ls.place, Preallocate: true})

@@ -176,7 +176,11 @@ func powerFail(t *testing.T, m *memDevice, want []byte, opened int64) (wrong []s
 // TestPowerFail cuts the power before and after each operation.
 func TestPowerFail(t *testing.T) {
 	for _, sector := range []int64{512, 4096} {
-		for _, size := range []int{2<<20 + 4097, 3<<20 + 512, 4 << 20} {
+		sizes := []int{2<<20 + 4097, 3<<20 + 512, 4 << 20}
+		if testing.Short() {
+			sizes = sizes[:1]
+		}
+		for _, size := range sizes {
 			for _, opened := range []int64{int64(size), -1} {
 				t.Run(fmt.Sprintf("sector=%d/size=%d/opened=%d", sector, size, opened), func(t *testing.T) {
 					m := newMem(4<<20, sector)
