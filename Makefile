@@ -76,7 +76,7 @@ race: ## the unit tests under the race detector; -short spares those that are on
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in test/tools/lint
-	$(GOLANGCI) run ./...
+	$(GOLANGCI) run --allow-parallel-runners ./...
 
 .PHONY: layering
 layering: ## show that a forbidden import is found

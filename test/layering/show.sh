@@ -25,7 +25,7 @@ bite() {
 		failed=1
 	fi
 	if [ -n "${LINTER:-}" ] && [ "$linted" = linted ]; then
-		if out=$(cd "$copy" && "$LINTER" run --enable-only depguard "./$dir/..." 2>&1); then
+		if out=$(cd "$copy" && "$LINTER" run --allow-parallel-runners --enable-only depguard "./$dir/..." 2>&1); then
 			echo "NOT FOUND by depguard"
 			failed=1
 		elif ! grep -F -m 1 "(depguard)" <<<"$out"; then
