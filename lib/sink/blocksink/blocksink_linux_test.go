@@ -355,7 +355,7 @@ func TestZeroWays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }()
 	for i, off := range []int64{0, 8 << 20, 16 << 20} {
 		dev.noPunch.Store(i > 0)
 		dev.noZero.Store(i > 1)

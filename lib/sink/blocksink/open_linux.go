@@ -96,7 +96,7 @@ func (t *Target) claim(ctx context.Context) (*blockDevice, error) {
 	dev := &blockDevice{f: f}
 	var st unix.Stat_t
 	err = dev.control(func(fd int) error { return unix.Fstat(fd, &st) })
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || uint64(st.Rdev) != rdev) {
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || st.Rdev != rdev) {
 		err = fmt.Errorf("another device came in its place: %w", errdef.ErrBusy)
 	}
 	if err == nil {
@@ -138,7 +138,7 @@ func (t *Target) stat() (path string, rdev uint64, err error) {
 	if err != nil {
 		return "", 0, t.explain("open", err)
 	}
-	return path, uint64(st.Rdev), nil
+	return path, st.Rdev, nil
 }
 
 // lockPatience is for udev, which takes a shared lock while it looks at a device, and lets us alone while we have it.

@@ -66,8 +66,7 @@ func FuzzCover(f *testing.F) {
 		const sector = 512
 		n := int64(sectors) + 1
 		model := make([]bool, n)
-		var c *cover
-		c = newCover(n*sector, sector, func(off, k int64) error {
+		c := newCover(n*sector, sector, func(off, k int64) error {
 			for s := off / sector; s < (off+k)/sector; s++ {
 				if model[s] {
 					t.Fatalf("sector %d is zeroed, and was written", s)
