@@ -1,6 +1,6 @@
 module github.com/cdictl/cdictl/test/cluster/tools/node
 
-go 1.26.0
+go 1.26.8
 
 require (
 	github.com/container-storage-interface/spec v1.12.0
