@@ -1,6 +1,10 @@
 package cdi
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Population is the value of AnnPopulation: what the population controller knows of one claim, for the DataVolume's status
 // and for `cdictl explain`. It is written when something changes, and at most every two seconds for progress alone.
@@ -42,3 +46,17 @@ const (
 	StatePublishing State = "Publishing" // the volume moves to the claim
 	StateDone       State = "Done"
 )
+
+// PopulationOf reads AnnPopulation of a claim's annotations; nil if it has none. Fields that are not known are passed
+// over: the reader may be older than the writer.
+func PopulationOf(annotations map[string]string) (*Population, error) {
+	text := annotations[AnnPopulation]
+	if text == "" {
+		return nil, nil
+	}
+	p := new(Population)
+	if err := json.Unmarshal([]byte(text), p); err != nil {
+		return nil, fmt.Errorf("annotation %s: %w", AnnPopulation, err)
+	}
+	return p, nil
+}
