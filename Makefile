@@ -17,6 +17,9 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 GOLANGCI   = $(shell test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 GORELEASER = $(shell test/tools/build.sh release github.com/goreleaser/goreleaser/v2)
+CRDGEN     = $(shell test/tools/build.sh crdgen sigs.k8s.io/controller-tools/cmd/controller-gen)
+API       := kubevirt.io/containerized-data-importer-api/pkg/apis
+CRDS      := cmd/internal/crd/generated
 FUZZTIME  ?= 8s
 
 # A tool that is absent fails a test here, where it would be skipped on a developer's machine.
@@ -109,6 +112,16 @@ release-check: ## would a release be made?
 docs: build ## write the command line reference into docs/cli
 	rm -rf docs/cli
 	bin/cdictl docs --format markdown docs/cli
+
+# Generated in the main module, so that the fields of Kubernetes are those of its go.mod.
+.PHONY: crds crds-check
+crds: ## generate the CustomResourceDefinitions from the API module
+	rm -f $(CRDS)/*.yaml
+	$(CRDGEN) crd paths=$(API)/core/v1beta1 paths=$(API)/forklift/v1beta1 output:crd:dir=$(CRDS)
+crds-check: ## are the committed ones what `make crds` would write?
+	rm -rf .cache/crds
+	$(CRDGEN) crd paths=$(API)/core/v1beta1 paths=$(API)/forklift/v1beta1 output:crd:dir=.cache/crds
+	diff -r $(CRDS) .cache/crds
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what we link; needs vuln.go.dev
