@@ -31,6 +31,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cdictl/cdictl/cmd/internal/crd"
 )
 
 // Options are what the server of a package is started with.
@@ -125,7 +127,7 @@ func start(bin string, o Options) (_ *Env, err error) {
 	}
 	crds := o.CRDs
 	if !o.NoCRDs {
-		group, err := groupCRDs()
+		group, err := crd.All()
 		if err != nil {
 			return nil, fmt.Errorf("apitest: CRDs: %w", err)
 		}
