@@ -36,7 +36,8 @@ type Spec struct {
 	// Checksum of the stored bytes, "alg:hex"; empty: none.
 	Checksum    string `json:"checksum,omitempty"`
 	Preallocate bool   `json:"preallocate,omitempty"`
-	// StateDir is where a block device's journal lives; empty: there is none.
+	// StateDir is a folder that outlives the worker. An order for a device notes there that the device is its own, so
+	// that the next worker goes on without Replace whatever it finds on it. Empty: nothing is noted.
 	StateDir string `json:"stateDir,omitempty"`
 	// Scratch is a folder for the spool of an image that cannot be converted as it comes. Empty: beside the disk for a
 	// file, none for a block device.
@@ -73,13 +74,16 @@ type Target struct {
 	File   string `json:"file,omitempty"`   // path of the disk to make
 	Device string `json:"device,omitempty"` // path of the block device to fill
 	// Size is what was asked for, in bytes: the claim's request. A file's disk is grown to the usable part of
-	// min(Size, room on its filesystem), see Overhead. A device is as large as it is. 0: the image's size.
+	// min(Size, room on its filesystem), see Overhead; 0: the image's size. A device is as large as it is, and no image
+	// may be larger.
 	Size int64 `json:"size,omitempty"`
 	// Overhead is the part of a filesystem that it keeps to itself, "0" to "1" with at most three decimals. Empty: 0.
 	Overhead string `json:"overhead,omitempty"`
-	// Replace overwrites a disk that is there: what an earlier worker of the same order left.
+	// Replace overwrites what is there, such as what an earlier worker of the same order left: a file is removed before
+	// the room is measured, of a device it does not matter what is recognised on it.
 	Replace bool `json:"replace,omitempty"`
-	// Mode (octal, "0660"), UID and GID are given to the file before it is visible. Nil and empty: as it comes.
+	// Mode (octal, "0660"), UID and GID are given to the file before it is visible. Nil and empty: as it comes. Where the
+	// worker may not give a file away, the Result's Message says so.
 	Mode string `json:"mode,omitempty"`
 	UID  *int   `json:"uid,omitempty"`
 	GID  *int   `json:"gid,omitempty"`
@@ -103,9 +107,14 @@ type Result struct {
 	Message string `json:"message,omitempty"` // for people; no secrets
 	Hint    string `json:"hint,omitempty"`    // the next step
 	// ExitCode is that of errdef's table, whatever the worker's process exits with.
-	ExitCode     int               `json:"exitCode"`
-	Format       string            `json:"format,omitempty"`
-	VirtualSize  int64             `json:"virtualSize,omitempty"`
+	ExitCode int    `json:"exitCode"`
+	Format   string `json:"format,omitempty"`
+	Codec    string `json:"codec,omitempty"` // over the format; empty: none
+	Route    string `json:"route,omitempty"` // how the bytes travelled
+	// VirtualSize is the disk's; after a failure the image's, if its header told.
+	VirtualSize int64 `json:"virtualSize,omitempty"`
+	// RequiredSize is what a claim would have to ask for, where the target was too small for the image.
+	RequiredSize int64             `json:"requiredSize,omitempty"`
 	StoredSize   int64             `json:"storedSize,omitempty"`
 	Digest       string            `json:"digest,omitempty"`
 	Fetched      int64             `json:"bytesFetched,omitempty"`
