@@ -136,6 +136,9 @@ func (j *job) prepare(ctx context.Context) error {
 	if j.plan, err = plan.Make(j.facts()); err != nil {
 		return onSource("plan", j.name, err)
 	}
+	if j.req.OnPlan != nil {
+		j.req.OnPlan(j.explain(j.imageSize))
+	}
 	if j.imageSize < 0 {
 		j.size = -1
 		return nil
@@ -148,7 +151,14 @@ func (j *job) setSize(imageSize int64) error {
 	if err := j.opts.Limits.CheckVirtualSize(max(imageSize, j.req.Size)); err != nil {
 		return onSource("read", j.name, err)
 	}
-	size, err := resize.Disk(imageSize, j.req.Size)
+	wanted := j.req.Size
+	if room := j.req.room(); room > wanted && imageSize > wanted {
+		if imageSize > room {
+			return j.onTarget("size", fmt.Errorf("the image has a virtual size of %d bytes, there is room for %d: %w", imageSize, room, errdef.ErrTooSmall))
+		}
+		wanted = 0
+	}
+	size, err := resize.Disk(imageSize, wanted)
 	if err != nil {
 		return j.onTarget("size", err)
 	}
@@ -171,8 +181,8 @@ func (j *job) facts() plan.Facts {
 
 func (j *job) openSink(ctx context.Context) error {
 	size := j.size
-	if size < 0 && j.req.Size > 0 {
-		size = j.req.Size // the stream may be shorter, never longer
+	if size < 0 && j.most() > 0 {
+		size = j.most() // the stream may be shorter, never longer
 	}
 	var err error
 	j.sink, err = j.req.Target.Open(ctx, sink.Options{Size: size, Preallocate: j.req.Preallocate})
@@ -181,6 +191,15 @@ func (j *job) openSink(ctx context.Context) error {
 	}
 	j.req.Tracker.SetTotal(size)
 	return nil
+}
+
+// most is the bound of a stream whose size only its end tells, 0 for none. What is preallocated is claimed beforehand, so
+// there it is what will be kept of it.
+func (j *job) most() int64 {
+	if j.req.Preallocate && j.req.Size > 0 {
+		return j.req.Size
+	}
+	return j.req.room()
 }
 
 // unchanged asks a local source whether it still is what it was. Others pin their identity in each request.
