@@ -64,7 +64,7 @@ group node node coredns ./coredns "$kubernetes/"{kube-scheduler,kubelet,kube-pro
 	$csi/external-resizer/v2/cmd/csi-resizer \
 	$csi/external-snapshotter/v8/cmd/{csi-snapshotter,snapshot-controller}
 group csidriver node csidriver ./csidriver
-group images images "fetch fileserver mkimage pause" ./fetch ./fileserver ./mkimage ./pause
+group images images "digest fetch fileserver mkimage pause" ./digest ./fetch ./fileserver ./mkimage ./pause
 
 # The types of the snapshots come with the client's module.
 crds=$(cd node && go list -m -f '{{.Dir}}' "$csi/external-snapshotter/client/v8")/config/crd

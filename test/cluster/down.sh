@@ -19,14 +19,24 @@ if [ -n "$pid" ]; then
 	[ ! -d "/proc/$pid" ] || die "process $pid does not end; look at /proc/$pid/stack"
 fi
 
-# Loop devices outlive their namespace: those of volumes, and those with which the kubelet holds block volumes.
-if [ -f "$state/loops" ]; then
+# Loop devices outlive their namespace: those of volumes, and those with which the kubelet holds block volumes. Those
+# that were mounted go by themselves, a moment later.
+loops() {
 	losetup -nO NAME,BACK-FILE | while read -r name file; do
 		if [[ "$file" == "$state"/* ]] ||
 			{ [[ "$file" == /var/lib/kubelet/* ]] && ! grep -qx "$name" "$state/loops"; }; then
-			losetup -d "$name"
+			echo "$name"
 		fi
 	done
+}
+if [ -f "$state/loops" ]; then
+	for _ in {1..50}; do
+		left=$(loops)
+		[ -n "$left" ] || break
+		for name in $left; do losetup -d "$name" 2>/dev/null || true; done
+		sleep 0.1
+	done
+	[ -z "$left" ] || echo "cluster: still in use:" $left >&2
 fi
 if [ -f "$state/cgroups" ]; then
 	while read -r cgroup; do

@@ -25,4 +25,4 @@ done
 image pause /pause "$bin/pause=/pause"
 image coredns /coredns "$bin/coredns=/coredns"
 image fileserver /fileserver "$bin/fileserver=/fileserver" /tmp/
-image box "" "$(realpath /bin/busybox)=/bin/busybox" "${applets[@]}" "$bin/fetch=/bin/fetch" /tmp/
+image box "" "$(realpath /bin/busybox)=/bin/busybox" "${applets[@]}" "$bin/fetch=/bin/fetch" "$bin/digest=/bin/digest" /tmp/

@@ -59,8 +59,10 @@ done >"$state/folders"
 ) &
 unshared=$!
 for _ in {1..100}; do
+	# Before it becomes unshare, the subshell has children of other kinds.
 	pid=$(tr -d ' ' 2>/dev/null <"/proc/$unshared/task/$unshared/children" || true)
-	[ -z "$pid" ] || break
+	[[ "$(tr '\0' ' ' 2>/dev/null <"/proc/${pid:-none}/cmdline")" != *"$here/node/init.sh"* ]] || break
+	pid=
 	sleep 0.05
 done
 [ -n "$pid" ] || die "the namespaces could not be made: $(cat "$state/log/init.log")"

@@ -51,6 +51,16 @@ ip link set node0 up
 ip route add "$services" dev node0 # services are redirected only after a route was found
 
 "$here/node/pki.sh"
+# Who asked for what, of the service accounts whose namespace a test may look at.
+cat >"$state/audit.yaml" <<END
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- {level: Metadata, userGroups: ["system:serviceaccounts:cdi"]}
+- {level: None}
+END
 say "starting etcd and kube-apiserver"
 service etcd etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
 	--listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
@@ -68,7 +78,8 @@ service kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
 	--requestheader-client-ca-file="$pki/front-proxy-ca.crt" --requestheader-allowed-names=front-proxy-client \
 	--requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
 	--requestheader-username-headers=X-Remote-User \
-	--proxy-client-cert-file="$pki/front-proxy-client.crt" --proxy-client-key-file="$pki/front-proxy-client.key"
+	--proxy-client-cert-file="$pki/front-proxy-client.crt" --proxy-client-key-file="$pki/front-proxy-client.key" \
+	--audit-policy-file="$state/audit.yaml" --audit-log-path="$state/log/audit.log" --audit-log-maxsize=200
 until_true 120 kubectl get --raw /readyz
 say "kube-apiserver is ready"
 if [ "$tier" = node ]; then

@@ -5,7 +5,7 @@ local_size=4294967296
 
 # soil DEVICE: zeros, but for a MiB of other bytes at the start, in the middle and at the end.
 soil() {
-	blkdiscard -f "$1"
+	blkdiscard -f "$1" 2>>"$state/log/local-volumes.log" # it warns of what is meant
 	local at
 	for at in 0 2048 4095; do
 		head -c 1M /dev/zero | tr '\0' '\245' | dd of="$1" bs=1M iflag=fullblock seek="$at" conv=notrunc,fsync status=none

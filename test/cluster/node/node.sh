@@ -78,7 +78,7 @@ cat >/etc/cni/net.d/10-pods.conflist <<END
 END
 service containerd containerd --config "$state/containerd.toml"
 until_true 30 ctr version
-for archive in "$images"/*.tar; do ctr -n k8s.io images import --local "$archive" >/dev/null; done
+for archive in "$images"/*.tar; do ctr -n k8s.io images import --local "$archive" >>"$state/log/images.log" 2>&1; done
 say "containerd is ready and has the images"
 
 cat >"$state/kubelet.yaml" <<END
@@ -96,6 +96,7 @@ clusterDomain: cluster.local
 resolvConf: "$state/resolv.conf"
 failSwapOn: false
 evictionHard: {memory.available: 100Mi, nodefs.available: 1Gi, imagefs.available: 1Gi}
+crashLoopBackOff: {maxContainerRestartPeriod: 1s} # a test that kills a container ten times need not wait for hours
 imageGCHighThresholdPercent: 100 # an image that is collected cannot be pulled again
 nodeStatusUpdateFrequency: 1s
 volumeStatsAggPeriod: 30s
