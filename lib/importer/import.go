@@ -152,11 +152,13 @@ func (j *job) setSize(imageSize int64) error {
 		return onSource("read", j.name, err)
 	}
 	wanted := j.req.Size
-	if room := j.req.room(); room > wanted && imageSize > wanted {
-		if imageSize > room {
+	if j.req.Max > 0 {
+		if room := j.req.room(); imageSize > room {
 			return j.onTarget("size", fmt.Errorf("the image has a virtual size of %d bytes, there is room for %d: %w", imageSize, room, errdef.ErrTooSmall))
 		}
-		wanted = 0
+		if imageSize > wanted {
+			wanted = 0
+		}
 	}
 	size, err := resize.Disk(imageSize, wanted)
 	if err != nil {

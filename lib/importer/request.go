@@ -31,8 +31,8 @@ type Request struct {
 	Target sink.Target
 	// Size grows the disk to this many bytes; 0 keeps the image's virtual size. A disk is never shrunk.
 	Size int64
-	// Max is what the target has room for, where that is more than Size: an image between the two keeps its own size, a
-	// larger one is errdef.ErrTooSmall. 0: with a Size that is the most, without one there is no bound.
+	// Max is what the target has room for, at least Size: an image between the two keeps its own size, a larger one is
+	// errdef.ErrTooSmall. 0: with a Size that is the most, without one there is no bound.
 	Max int64
 	// OnPlan is told the plan before anything is done to the target, and before the sizes are found to fit: its
 	// VirtualSize is the image's. May be nil.
