@@ -68,10 +68,11 @@ const AnnPopulation = "cdictl.dev/population"
 
 // Annotations of StorageClasses and StorageProfiles.
 const (
-	AnnDefaultClass     = "storageclass.kubernetes.io/is-default-class"
-	AnnDefaultVirtClass = "storageclass.kubevirt.io/is-default-virt-class" // goes before the other for VM disks
-	AnnCloneStrategy    = prefix + "clone-strategy"
-	AnnMinimumSize      = prefix + "minimumSupportedPvcSize"
+	AnnDefaultClass      = "storageclass.kubernetes.io/is-default-class"
+	AnnDefaultVirtClass  = "storageclass.kubevirt.io/is-default-virt-class" // goes before the other for VM disks
+	AnnCloneStrategy     = prefix + "clone-strategy"
+	AnnMinimumSize       = prefix + "minimumSupportedPvcSize"
+	AnnCronReadWriteOnce = prefix + "useReadWriteOnceForDataImportCron"
 )
 
 // Labels.
