@@ -83,7 +83,7 @@ func (c *Cluster) class(ctx context.Context, verb string, r Resource, namespace 
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		return errdef.ErrUsage, ""
 	case apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook"):
-		return errdef.ErrUnavailable, "the agent that checks DataVolumes does not answer: kubectl get pods -A -l app.kubernetes.io/part-of=cdictl"
+		return errdef.ErrUnavailable, "the agent that checks DataVolumes does not answer: kubectl get pods -A -l app.kubernetes.io/name=cdi-agent"
 	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), errors.Is(err, context.DeadlineExceeded):
 		return errdef.ErrTimeout, "the API server at " + c.Host + " is slow: try again"
 	case apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err),
