@@ -49,16 +49,19 @@ func (e *Env) AsServiceAccount(t testing.TB, namespace, name string) client.Clie
 }
 
 // StartManager runs a manager that add puts controllers into, until the test ends or stop is called; stop waits for it.
-func (e *Env) StartManager(t testing.TB, add func(ctrl.Manager) error) (stop func()) {
+func (e *Env) StartManager(t testing.TB, add func(ctrl.Manager) error, change ...func(*ctrl.Options)) (stop func()) {
 	t.Helper()
-	skip := true
-	mgr, err := ctrl.NewManager(e.Config, ctrl.Options{
+	o := ctrl.Options{
 		Scheme:                 e.Scheme,
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		// Several managers with the same controllers live in one test process, one after the other.
-		Controller: config.Controller{SkipNameValidation: &skip},
-	})
+		// Several managers with the same controllers live in one test process.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	mgr, err := ctrl.NewManager(e.Config, o)
 	if err != nil {
 		t.Fatalf("make a manager: %v", err)
 	}
@@ -118,4 +121,12 @@ func (e *Env) Exists(ctx context.Context, namespace, name string, into client.Ob
 		return fmt.Errorf("%T %s/%s: %w", into, namespace, name, err)
 	}
 	return nil
+}
+
+// Delete deletes an object, also at the end of a test, when its context is over.
+func (e *Env) Delete(t testing.TB, o client.Object) {
+	t.Helper()
+	if err := e.Client.Delete(context.WithoutCancel(t.Context()), o); client.IgnoreNotFound(err) != nil {
+		t.Errorf("delete %T %s: %v", o, o.GetName(), err)
+	}
 }
