@@ -141,9 +141,23 @@ func (j *job) prepare(ctx context.Context) error {
 	}
 	if j.imageSize < 0 {
 		j.size = -1
+		if room := j.req.room(); room > 0 && j.stored()-footer > room {
+			return j.onTarget("size", fmt.Errorf("the image has at least %d bytes, there is room for %d: %w", j.stored()-footer, room, errdef.ErrTooSmall))
+		}
 		return nil
 	}
 	return j.setSize(j.imageSize)
+}
+
+// footer is what a plain format may have behind the disk: that of a fixed VHD.
+const footer = 512
+
+// stored is the size of a plain image behind no codec, which all but is the disk; 0 where that is not known.
+func (j *job) stored() int64 {
+	if j.format.Random || j.codec != "" {
+		return 0
+	}
+	return max(j.info.Size, 0)
 }
 
 // setSize decides the disk's size from the image's.
@@ -190,6 +204,9 @@ func (j *job) openSink(ctx context.Context) error {
 	j.sink, err = j.req.Target.Open(ctx, sink.Options{Size: size, Preallocate: j.req.Preallocate})
 	if err != nil {
 		return j.onTarget("open", err)
+	}
+	if j.size < 0 {
+		size = max(j.req.Size, j.stored())
 	}
 	j.req.Tracker.SetTotal(size)
 	return nil

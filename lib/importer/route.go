@@ -161,7 +161,11 @@ func (j *job) stream(ctx context.Context) error {
 	if err := j.verify(); err != nil {
 		return err
 	}
-	return j.setSize(imageSize)
+	if err := j.setSize(imageSize); err != nil {
+		return err
+	}
+	j.req.Tracker.SetTotal(j.size)
+	return nil
 }
 
 // verify checks the stored bytes of a stream that was read out.

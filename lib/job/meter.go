@@ -23,6 +23,7 @@ type sample struct {
 	at      time.Time
 	phase   string
 	virtual int64
+	done    float64 // as Percent
 }
 
 const (
@@ -44,16 +45,17 @@ func (m *Meter) Tick(now time.Time) {
 }
 
 func (m *Meter) tick(now time.Time, s progress.Snapshot) {
+	done := Progress{Snapshot: s}.Percent()
 	if n := len(m.samples); n > 0 {
 		last := m.samples[n-1]
 		switch {
-		case last.phase != s.Phase || s.Virtual < last.virtual:
+		case last.phase != s.Phase || s.Virtual < last.virtual || done < last.done || last.done < 0 && done >= 0:
 			m.samples = m.samples[:0] // another kind of work, with another speed
 		case now.Sub(last.at) < spacing:
 			return
 		}
 	}
-	m.samples = append(m.samples, sample{now, s.Phase, s.Virtual})
+	m.samples = append(m.samples, sample{now, s.Phase, s.Virtual, done})
 	// One sample older than the window is its start.
 	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= window {
 		m.samples = m.samples[1:]
@@ -81,38 +83,48 @@ func (m *Meter) Progress(now time.Time) Progress {
 	m.tick(now, s)
 	p := Progress{Version: Version, UID: m.uid, Snapshot: s, Remaining: -1, LastRetry: m.retry, Retries: m.retries}
 	first := m.samples[0]
-	if d := now.Sub(first.at); d >= spacing {
-		p.Rate = float64(s.Virtual-first.virtual) / d.Seconds()
+	age := now.Sub(first.at).Seconds()
+	if age < spacing.Seconds() {
+		return p
 	}
-	switch {
-	case s.Total <= 0:
-	case s.Virtual >= s.Total:
+	p.Rate = float64(s.Virtual-first.virtual) / age
+	switch done := p.Percent(); {
+	case s.Total > 0 && s.Virtual >= s.Total:
 		p.Remaining = 0
-	case p.Rate > 0:
-		p.Remaining = float64(s.Total-s.Virtual) / p.Rate
+	case first.done >= 0 && done > first.done:
+		p.Remaining = max(100-done, 0) / (done - first.done) * age
 	}
 	return p
 }
 
-// spooling is the importer's name for its first half where it needs a copy of the image.
-const spooling = "spooling"
+// The importer's names for the first half of its work where it needs a copy of the image, and for the end.
+const (
+	spooling   = "spooling"
+	committing = "committing"
+)
 
-// Percent is how far the work is, 0 to 100, or -1 while that cannot be told. It never goes back within one run: an image
-// that is copied first and then converted is half done in between.
+// most is the last percentage before the end, which only a Result tells.
+const most = 99
+
+// Percent is how far the work is, 0 to 99, or -1 while that cannot be told. It counts what is read, because that takes the
+// time: of a sparse disk nearly all is done at once, as holes are known from the tables. It never goes back within one
+// run: an image that is copied first and then converted is half done in between.
 func (p Progress) Percent() float64 {
 	part := func(done, total int64) float64 {
 		if total <= 0 {
 			return -1
 		}
-		return 100 * float64(min(done, total)) / float64(total)
+		return min(100*float64(done)/float64(total), most)
 	}
 	switch {
+	case p.Phase == committing:
+		return most
 	case p.Phase == spooling:
 		return max(part(p.Stored, p.StoredTotal), 0) / 2
 	case p.Spooled > 0:
-		return 50 + max(part(p.Virtual, p.Total), 0)/2
-	case p.Total > 0:
-		return part(p.Virtual, p.Total)
+		return min(50+max(part(p.Virtual, p.Total), 0)/2, most)
+	case p.StoredTotal > 0 && p.Stored > 0: // an empty disk has nothing to read
+		return part(p.Stored, p.StoredTotal)
 	}
-	return part(p.Stored, p.StoredTotal)
+	return part(p.Virtual, p.Total)
 }

@@ -382,3 +382,15 @@ func TestSpecIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// A plain stream whose length is told is refused by that.
+func TestTooSmallByLength(t *testing.T) {
+	f := testserver.NewFile(content(24*mib), testserver.Options{NoRanges: true, Pause: time.Millisecond})
+	dir := t.TempDir()
+	got := run(t, job.Spec{Source: http(testserver.Start(t, f)), Target: job.Target{File: filepath.Join(dir, "disk.img"), Size: 8 * mib}})
+	want(t, got, job.Result{Outcome: job.Failed, Reason: "TargetTooSmall", ExitCode: 14, Format: "raw", Route: "stream", StoredSize: 24 * mib, RequiredSize: 24 * mib})
+	if n := f.BytesSent(); n > 4*mib {
+		t.Errorf("%d bytes were sent", n)
+	}
+	holds(t, dir)
+}

@@ -101,6 +101,9 @@ func onTarget(name string, err error) error {
 // required is the size of a claim on which the image would fit, 0 where it is not the claim's size that is wrong.
 func (r *run) required() int64 {
 	image := r.plan.VirtualSize
+	if image <= 0 && r.plan.Codec == "" { // a plain stream is as large as it is stored
+		image = r.plan.StoredSize
+	}
 	if r.room == 0 || image <= r.room {
 		return 0
 	}
