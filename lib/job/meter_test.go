@@ -22,7 +22,7 @@ func TestMeter(t *testing.T) {
 	}
 	near := func(what string, got, want float64) {
 		t.Helper()
-		if math.Abs(got-want) > 0.01*math.Abs(want)+1e-9 {
+		if math.Abs(got-want) > 0.01*math.Abs(want)+1e-3 {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
 	}
