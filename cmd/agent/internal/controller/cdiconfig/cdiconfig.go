@@ -18,7 +18,6 @@ import (
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -26,16 +25,13 @@ import (
 	"github.com/cdictl/cdictl/cmd/internal/cdi"
 )
 
-// Options of the controller.
-type Options struct {
-	// SkipNameValidation lets several managers live in one process, for tests.
-	SkipNameValidation bool
-}
+// Options of the controller: none so far.
+type Options struct{}
 
 var theOne = reconcile.Request{NamespacedName: types.NamespacedName{Name: cdi.ConfigName}}
 
 // Add adds the controller to the manager.
-func Add(mgr ctrl.Manager, o Options) error {
+func Add(mgr ctrl.Manager, _ Options) error {
 	r := &reconciler{client: mgr.GetClient()}
 	one := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{theOne}
@@ -49,7 +45,6 @@ func Add(mgr ctrl.Manager, o Options) error {
 			q.Add(theOne)
 			return nil
 		})).
-		WithOptions(controller.Options{SkipNameValidation: &o.SkipNameValidation}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("controller cdiconfig: %w", err)

@@ -22,7 +22,6 @@ import (
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -30,21 +29,17 @@ import (
 	"github.com/cdictl/cdictl/cmd/internal/cdi"
 )
 
-// Options of the controller.
-type Options struct {
-	// SkipNameValidation lets several managers live in one process, for tests.
-	SkipNameValidation bool
-}
+// Options of the controller: none so far.
+type Options struct{}
 
 // Add adds the controller to the manager.
-func Add(mgr ctrl.Manager, o Options) error {
+func Add(mgr ctrl.Manager, _ Options) error {
 	r := &reconciler{client: mgr.GetClient()}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("storageprofile").
 		For(&cdiv1.StorageProfile{}).
 		Watches(&storagev1.StorageClass{}, &handler.EnqueueRequestForObject{}). // the names are the same
 		Watches(&corev1.PersistentVolume{}, handler.EnqueueRequestsFromMapFunc(classOfVolume)).
-		WithOptions(controller.Options{SkipNameValidation: &o.SkipNameValidation}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("controller storageprofile: %w", err)
