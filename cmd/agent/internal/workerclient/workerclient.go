@@ -48,6 +48,16 @@ func (c *Client) progress(ctx context.Context, ip, uid string) (job.Progress, er
 	if err != nil {
 		return job.Progress{}, err
 	}
+	if mine := config.GetClientCertificate; mine != nil {
+		config = config.Clone()
+		config.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			c, err := mine(asked)
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrTrust, err)
+			}
+			return c, nil
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	port := c.Port

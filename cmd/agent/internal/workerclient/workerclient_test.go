@@ -101,4 +101,14 @@ func TestTrust(t *testing.T) {
 	if _, err := c.Progress(t.Context(), addr.IP.String(), "u1"); !errors.Is(err, ErrTrust) {
 		t.Errorf("refused client: %v", err)
 	}
+
+	nothing := errors.New("nothing fits")
+	c.TLS = func(string) (*tls.Config, error) {
+		return &tls.Config{RootCAs: roots, ServerName: "example.com", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return nil, nothing
+		}}, nil
+	}
+	if _, err := c.Progress(t.Context(), addr.IP.String(), "u1"); !errors.Is(err, ErrTrust) || !errors.Is(err, nothing) {
+		t.Errorf("no certificate of ours: %v", err)
+	}
 }
