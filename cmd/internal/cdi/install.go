@@ -10,6 +10,8 @@ const (
 	WebhookService = "cdi-agent-webhook"
 	// WebhookConfig is the ValidatingWebhookConfiguration; the manager writes its CA bundle.
 	WebhookConfig = "cdi-agent-validate"
+	// WebhookPath is where the webhook server answers reviews of all kinds.
+	WebhookPath = "/validate"
 	// WebhookSecret has the webhook's CA and certificate, WorkerSecret the CA that workers and managers know each other by.
 	// The manager makes them, and uninstall deletes them.
 	WebhookSecret = "cdi-agent-webhook-tls"

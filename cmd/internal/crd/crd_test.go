@@ -73,6 +73,15 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
+// A message that the server would not tell, or that is none, helps nobody.
+func TestRules(t *testing.T) {
+	for _, r := range rules {
+		if r.Message == "" || r.Expr == "" || r.Reason == apiextensionsv1.FieldValueDuplicate {
+			t.Errorf("%s %s: %+v", r.CRD, r.Path, r)
+		}
+	}
+}
+
 // Two callers get two copies.
 func TestCopies(t *testing.T) {
 	all(t)[0].Labels["x"] = "y"

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -21,7 +22,7 @@ func (o Options) webhook() *admissionv1.ValidatingWebhookConfiguration {
 // tell the state of the pod instead.
 func (o Options) networkPolicies() []Object {
 	port := func(n int32) networkingv1.NetworkPolicyPort {
-		return networkingv1.NetworkPolicyPort{Port: new(intstr.FromInt32(n))}
+		return networkingv1.NetworkPolicyPort{Protocol: new(corev1.ProtocolTCP), Port: new(intstr.FromInt32(n))}
 	}
 	return []Object{&networkingv1.NetworkPolicy{
 		TypeMeta: kind("networking.k8s.io/v1", "NetworkPolicy"), ObjectMeta: o.meta(o.Namespace, cdi.Agent),
