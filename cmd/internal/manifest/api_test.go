@@ -166,7 +166,6 @@ func TestAgentRole(t *testing.T) {
 		{"list", "", "secrets", "", ""}:                                                              false,
 		{"list", "", "secrets", "cdi", ""}:                                                           false,
 		{"watch", "", "secrets", "x", ""}:                                                            false,
-		{"patch", "", "secrets", "x", "any"}:                                                         false,
 		{"deletecollection", "", "secrets", "x", ""}:                                                 false,
 		{"create", "", "pods/exec", "x", ""}:                                                         false,
 		{"get", "", "pods/log", "x", ""}:                                                             false,

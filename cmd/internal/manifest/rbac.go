@@ -14,10 +14,9 @@ var read = []string{"get", "list", "watch"}
 // clusterRules are what the managers may do in all namespaces: what the docs of their packages ask for, in lines that
 // begin with RBAC. A test holds the two together.
 //
-// Not among them is reading Secrets: a user's Secret is mounted into the worker by kubelet, and the Secret of a job is
-// written and deleted unread. The verbs that would answer with the content (get, list, watch and patch, even an empty one)
-// are therefore not granted. Who may make pods in a namespace can mount its Secrets, and that cannot be avoided: workers
-// are pods.
+// Not among them is to get, list or watch Secrets: a user's Secret is mounted into the worker by kubelet, and the Secret of
+// a job is written and deleted unread. Two ways to their content remain. Who may make pods in a namespace can mount its
+// Secrets, and that cannot be avoided: workers are pods. And the answer to a patch, even an empty one, is the whole object.
 func clusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		// What people ask for, and what they are told of it.
@@ -35,7 +34,7 @@ func clusterRules() []rbacv1.PolicyRule {
 		rule("", with(read, "create", "patch", "delete"), "persistentvolumeclaims"),
 		rule("", with(read, "patch"), "persistentvolumes"),
 		rule("", with(read, "create", "delete"), "pods"),
-		rule("", []string{"create", "delete"}, "secrets"),
+		rule("", []string{"create", "patch", "delete"}, "secrets"),
 		rule("", []string{"list"}, "events"),
 		rule("events.k8s.io", []string{"create", "patch"}, "events"),
 
