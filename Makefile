@@ -69,6 +69,8 @@ test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, la
 	@test/suite.sh release 300 $(MAKE) --no-print-directory release-check
 	@test/suite.sh -end
 
+include test/cluster/cluster.mk
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
@@ -133,4 +135,4 @@ clean: ## remove what was built
 
 .PHONY: help
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

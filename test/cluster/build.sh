@@ -3,6 +3,7 @@
 #
 #   test/cluster/build.sh api      etcd, kube-apiserver, kube-controller-manager, kubectl (for envtest too)
 #   test/cluster/build.sh node     the same, and all that a node needs (the default)
+#   test/cluster/build.sh images   what runs in the images of the tests
 #   test/cluster/build.sh sanity   csi-sanity
 #
 # On two idle cores and from an empty Go cache, api takes 6 minutes and node 2 more. GOFLAGS=-p=1 leaves a core to others.
@@ -53,8 +54,12 @@ sanity)
 	group sanity sanity '' "$csi/csi-test/v5/cmd/csi-sanity"
 	exit
 	;;
+images)
+	group images images "digest fetch fileserver mkimage pause" ./digest ./fetch ./fileserver ./mkimage ./pause
+	exit
+	;;
 api | node) ;;
-*) die "no tier $tier; there are api, node and sanity" ;;
+*) die "no tier $tier; there are api, node, images and sanity" ;;
 esac
 group api node '' go.etcd.io/etcd/server/v3 "$kubernetes/"{kube-apiserver,kube-controller-manager,kubectl}
 [ "$tier" = node ] || exit 0
@@ -64,7 +69,7 @@ group node node coredns ./coredns "$kubernetes/"{kube-scheduler,kubelet,kube-pro
 	$csi/external-resizer/v2/cmd/csi-resizer \
 	$csi/external-snapshotter/v8/cmd/{csi-snapshotter,snapshot-controller}
 group csidriver node csidriver ./csidriver
-group images images "digest fetch fileserver mkimage pause" ./digest ./fetch ./fileserver ./mkimage ./pause
+"$here/build.sh" images
 
 # The types of the snapshots come with the client's module.
 crds=$(cd node && go list -m -f '{{.Dir}}' "$csi/external-snapshotter/client/v8")/config/crd

@@ -2,7 +2,7 @@
 TIER ?= node
 ARGS ?= get pods -A
 
-.PHONY: cluster-build cluster-up cluster-down cluster-status cluster-smoke kubectl
+.PHONY: cluster-build cluster-up cluster-down cluster-status cluster-smoke kubectl test-api test-e2e
 cluster-build: ## build the parts of the test cluster (the first time takes minutes)
 	@test/cluster/build.sh $(TIER)
 
@@ -20,3 +20,12 @@ cluster-smoke: ## try every part of the test cluster, twice from nothing
 
 kubectl: ## kubectl in the test cluster: make kubectl ARGS='get pods -A'
 	@test/cluster/enter.sh kubectl $(ARGS)
+
+# A real etcd and kube-apiserver, and no nodes. CDICTL_REQUIRE_TOOLS: without the binaries tests fail, they are not skipped.
+API_PACKAGES = $(shell go list ./cmd/agent/... ./cmd/internal/... ./test/api/... 2>/dev/null)
+test-api: ## tests of the agent on a real API server (at most 10 minutes with a cold build)
+	@test/cluster/build.sh api
+	CDICTL_REQUIRE_TOOLS=1 KUBEBUILDER_ASSETS=$(CURDIR)/.cache/cluster/bin go test -p 1 -timeout 10m $(API_PACKAGES)
+
+test-e2e: ## tests of the agent on a node: on a test cluster as root, or on that of E2E_KUBECONFIG (see test/e2e/run.sh)
+	@test/e2e/run.sh $(E2E)

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Packs the images of the cluster into .cache/cluster/images, where their files changed.
+# Packs the images of the cluster into .cache/cluster/images, where their files changed: all, or those that are named.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 mkdir -p "$images"
+wanted=" ${*:-all} "
 
 # image NAME ENTRYPOINT ARGUMENT…: the arguments are those of tools/images/mkimage.
 image() {
 	local name=$1 entrypoint=$2 out=$images/$1.tar arg new=
 	shift 2
+	[[ "$wanted" = " all " || "$wanted" == *" $name "* ]] || return 0
 	for arg in "$here/images.sh" "$bin/mkimage" "$@"; do
 		[[ "$arg" != *@* && "$arg" != */ ]] || continue # a link or an empty folder
 		if [ ! -e "$out" ] || [ "${arg%%=*}" -nt "$out" ]; then new=1; fi

@@ -5,5 +5,5 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 [ $# -gt 0 ] || die "usage: load.sh ARCHIVE…"
 for archive; do
-	"$here/enter.sh" ctr -n k8s.io images import --local "$(realpath "$archive")" 2>&1 | grep -v 'cgroup v1 is deprecated'
+	"$here/enter.sh" ctr -n k8s.io images import --local "$(realpath "$archive")" 2> >(grep -v "cgroup v1 is deprecated" >&2)
 done
