@@ -8,14 +8,11 @@ import (
 	"github.com/cdictl/cdictl/cmd/internal/cdi"
 )
 
-// Kinds are those that are validated: plural, and the name of the webhook, which people see in front of each message.
+// Kinds are those that need more than the rules in their schema: plural, and the name of the webhook, which people see in front of each message.
 var Kinds = []struct{ Resource, Webhook string }{
 	{"datavolumes", "datavolume-validate.cdi.kubevirt.io"},
 	{"dataimportcrons", "dataimportcron-validate.cdi.kubevirt.io"},
-	{"datasources", "datasource-validate.cdi.kubevirt.io"},
 	{"volumeimportsources", "volumeimportsource-validate.cdi.kubevirt.io"},
-	{"volumeuploadsources", "volumeuploadsource-validate.cdi.kubevirt.io"},
-	{"volumeclonesources", "volumeclonesource-validate.cdi.kubevirt.io"},
 }
 
 // Configuration is for the Service cdi.WebhookService in the namespace. It has no CA bundle: the managers put it in once they have one, and

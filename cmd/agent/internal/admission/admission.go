@@ -51,18 +51,15 @@ func (h *handler) review(ctx context.Context, req *admissionv1.AdmissionRequest)
 			if causes := validate.DataVolume(dv); len(causes) > 0 {
 				return causes, nil
 			}
-			return h.claim(ctx, dv)
+			if causes, err := h.claim(ctx, dv); len(causes) > 0 || err != nil {
+				return causes, err
+			}
+			return h.source(ctx, dv)
 		}, validate.DataVolumeUpdate)
 	case "dataimportcrons":
 		return check(req, pure(validate.DataImportCron), validate.DataImportCronUpdate)
-	case "datasources":
-		return check(req, pure(validate.DataSource), func(_, d *cdiv1.DataSource) validate.Causes { return validate.DataSource(d) })
 	case "volumeimportsources":
 		return check(req, pure(validate.VolumeImportSource), validate.VolumeImportSourceUpdate)
-	case "volumeuploadsources":
-		return check(req, pure(validate.VolumeUploadSource), validate.VolumeUploadSourceUpdate)
-	case "volumeclonesources":
-		return check(req, pure(validate.VolumeCloneSource), validate.VolumeCloneSourceUpdate)
 	}
 	return nil, nil
 }
