@@ -3,7 +3,6 @@ package diagnose
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
@@ -113,28 +112,18 @@ func (r Report) Wrapped(columns int) Report { r.width = columns; return r }
 // String is the report for people.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s.\n", r.Object, r.Summary)
-	b.WriteByte('\n')
+	fmt.Fprintf(&b, "%s %s.\n\n", r.Object, r.Summary)
+	head := b.Len()
 	r.field(&b, "waits for", r.WaitsFor)
 	if r.Verdict != Done {
 		r.field(&b, "since", fmt.Sprintf("%s (%s)", age(r.Time, r.Since), r.Since.Format("2006-01-02 15:04:05 UTC")))
 	}
 	r.field(&b, "cause", r.Cause)
-	for i, step := range r.Next {
-		name := ""
-		if i == 0 {
-			name = "next"
-		}
-		r.field(&b, name, step)
+	r.fields(&b, "next", r.Next)
+	r.fields(&b, "note", r.Notes)
+	if b.Len() > head {
+		b.WriteByte('\n')
 	}
-	for i, note := range r.Notes {
-		name := ""
-		if i == 0 {
-			name = "note"
-		}
-		r.field(&b, name, note)
-	}
-	b.WriteByte('\n')
 	r.table(&b)
 	if len(r.Unread) > 0 {
 		b.WriteString("\nnot looked at:\n")
@@ -145,6 +134,19 @@ func (r Report) String() string {
 	return b.String()
 }
 
+// fields are several of one name, each on a line of its own.
+func (r Report) fields(b *strings.Builder, name string, texts []string) {
+	for i, text := range texts {
+		if i > 0 {
+			name = ""
+		}
+		if len(texts) > 1 {
+			text = "- " + text
+		}
+		r.field(b, name, text)
+	}
+}
+
 const fieldWidth = 12
 
 func (r Report) field(b *strings.Builder, name, text string) {
@@ -152,14 +154,17 @@ func (r Report) field(b *strings.Builder, name, text string) {
 		return
 	}
 	fmt.Fprintf(b, "  %-*s", fieldWidth-2, name)
-	at := fieldWidth
+	at, indent := fieldWidth, fieldWidth
+	if strings.HasPrefix(text, "- ") {
+		indent += 2
+	}
 	for i, word := range strings.Fields(text) {
 		n := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
 		case r.width > 0 && at+1+n > r.width:
-			b.WriteString("\n" + strings.Repeat(" ", fieldWidth))
-			at = fieldWidth
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			at = indent
 		default:
 			b.WriteByte(' ')
 			at++
@@ -171,33 +176,45 @@ func (r Report) field(b *strings.Builder, name, text string) {
 }
 
 func (r Report) table(b *strings.Builder) {
-	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "OBJECT\tSTATE\tAGE\tDETAIL")
+	rows := [][]string{{"OBJECT", "STATE", "AGE", "DETAIL"}}
 	for _, l := range r.Chain {
 		when := "-"
 		if !l.Created.IsZero() {
 			when = age(r.Time, l.Created)
 		}
-		name := l.Name
-		if name == "" {
-			name = "-"
-		}
-		fmt.Fprintf(w, "%s\n", strings.TrimRight(shortKind(l.Kind)+"/"+name+"\t"+dash(l.State)+"\t"+when+"\t"+l.Detail, "\t "))
+		rows = append(rows, []string{shortKind(l.Kind) + "/" + l.Name, dash(l.State), when, l.Detail})
 	}
-	_ = w.Flush() // a strings.Builder takes everything
+	align(b, rows)
 	if len(r.Events) == 0 {
 		return
 	}
 	b.WriteByte('\n')
-	fmt.Fprintln(w, "EVENT\tAGO\tOBJECT\tMESSAGE")
+	rows = [][]string{{"EVENT", "AGO", "OBJECT", "MESSAGE"}}
 	for _, e := range r.Events {
 		reason := e.Reason
 		if e.Times > 1 {
 			reason += fmt.Sprintf(" ×%d", e.Times)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", reason, age(r.Time, e.At), e.Object, e.Message)
+		rows = append(rows, []string{reason, age(r.Time, e.At), e.Object, e.Message})
 	}
-	_ = w.Flush()
+	align(b, rows)
+}
+
+// align writes rows with their columns below each other. (A tabwriter loses the column where a row's last cell is empty.)
+func align(b *strings.Builder, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		line := ""
+		for i, cell := range row {
+			line += cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+3)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 }
 
 func dash(s string) string {

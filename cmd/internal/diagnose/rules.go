@@ -81,7 +81,7 @@ func claimLost(v *view) *Finding {
 	}
 	return &Finding{ID: "ClaimLost", Verdict: Failed, Summary: "has failed: the volume of its claim is gone", Since: since(bound),
 		Cause: name + " was deleted while claim " + v.Name + " was bound to it; the data is lost",
-		Next:  []string{v.again()}}
+		Next: []string{"Delete the claim, and a new one is made and filled: kubectl -n " + v.Namespace + " delete pvc " + v.Name}}
 }
 
 func beingDeleted(v *view) *Finding {
@@ -109,11 +109,13 @@ func claimBeingDeleted(v *view) *Finding {
 			WaitsFor: "the deletion of claim " + c.Name, Since: c.DeletionTimestamp.Time,
 			Cause: "somebody deleted the claim while it was being filled"}
 		var users []string
-		if v.Worker != nil {
+		if v.Worker != nil && mounts(v.Worker, c.Name) {
 			users = append(users, "pod/"+v.Worker.Name)
 		}
 		for i := range v.Users {
-			users = append(users, "pod/"+v.Users[i].Name)
+			if mounts(&v.Users[i], c.Name) {
+				users = append(users, "pod/"+v.Users[i].Name)
+			}
 		}
 		if len(users) > 0 {
 			f.Cause += "; it stays as long as it is used by " + strings.Join(users, ", ")
@@ -165,7 +167,11 @@ func publishing(v *view) *Finding {
 func stateSays(v *view) *Finding {
 	p := v.population
 	switch p.State {
-	case cdi.StateWaiting, cdi.StateConsumer, cdi.StateBackoff:
+	case cdi.StateBackoff, cdi.StateConsumer:
+	case cdi.StateWaiting, cdi.StateScheduled:
+		if !complaint(p.Reason) {
+			return nil
+		}
 	default:
 		return nil
 	}
@@ -193,11 +199,12 @@ func conditionSays(v *view) *Finding {
 	return nil
 }
 
-// complaint tells reasons of conditions that say something is wrong from those that only say where it is.
+// complaint tells reasons that say something is wrong from those that only say where it is. What is not known is taken for
+// a complaint: somebody took the trouble to say it.
 func complaint(reason string) bool {
 	switch reason {
-	case "", "Pending", "TransferRunning", "Completed", "Bound", "NotFound", "CreatingScratchSpace", "AwaitingVDDK",
-		string(cdi.StateScheduled), string(cdi.StateRunning), string(cdi.StatePublishing), string(cdi.StateWaiting):
+	case "", "Pending", "Bound", "NotFound", "Running", "TransferRunning", "Completed", "Pod is running", "CreatingScratchSpace", "AwaitingVDDK", // CDI's
+		"Provisioning", "ClaimPending", "Restarting", "Terminating", "Scheduled", "Publishing", "Waiting": // the agent's
 		return false
 	}
 	return true

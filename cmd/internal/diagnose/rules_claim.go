@@ -219,7 +219,7 @@ func classOfClaim(v *view) *Finding {
 func quota(v *view) *Finding {
 	text, at := "", time.Time{}
 	if v.Claim == nil || v.Claim.Status.Phase != corev1.ClaimBound || v.Worker == nil {
-		if e := v.event([]string{"DataVolume", "PersistentVolumeClaim"}, "ErrExceededQuota", "ErrStartingPod", "ErrCreatingPVCPrime", "FailedCreate"); e != nil && strings.Contains(e.Message, "exceeded quota") {
+		if e := v.event([]string{"DataVolume", "PersistentVolumeClaim"}, "ErrExceededQuota", "ErrStartingPod", "ErrCreatingPVCPrime", "FailedCreate"); e != nil && strings.Contains(e.Message, "exceeded quota") && !v.overtaken(e) {
 			text, at = e.Message, firstSeen(e)
 		}
 	}
@@ -239,6 +239,16 @@ func quota(v *view) *Finding {
 	f.Next = []string{"See what uses it: kubectl -n " + v.Namespace + " describe quota",
 		"Free some, or have the quota raised; the import goes on by itself."}
 	return f
+}
+
+// overtaken says that something was made after the event, so what it complains about has passed.
+func (v *view) overtaken(e *corev1.Event) bool {
+	for _, c := range []*corev1.PersistentVolumeClaim{v.Claim, v.Prime} {
+		if c != nil && LastSeen(e).Before(c.CreationTimestamp.Time) {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *view) conditionMessage(t cdiv1.DataVolumeConditionType) string {

@@ -23,7 +23,7 @@ type trouble struct {
 // failedForGood: a try has ended in a way that no other one can better.
 func failedForGood(v *view) *Finding {
 	p := v.population
-	fatal := p.State == cdi.StateFailed || v.phase() == cdiv1.Failed || v.Claim != nil && v.Claim.Annotations[cdi.AnnFatalError] == "true"
+	fatal := p.State == cdi.StateFailed || v.phase() == cdiv1.Failed || v.Claim != nil && v.Claim.Annotations[cdi.AnnFatalError] != ""
 	t := trouble{reason: p.Reason, message: p.Message, hint: p.Hint, virtual: p.VirtualSize}
 	if r := v.result; r != nil && r.Outcome == job.Failed {
 		fatal = true
@@ -122,6 +122,10 @@ func (v *view) explainTrouble(t trouble) *Finding {
 	case t.reason == "DeadlineExceeded":
 		f.Summary, f.WaitsFor = "it took too long", what
 		f.Next = []string{"It is tried again by itself; a nearer or faster server helps."}
+	case v.result == nil && t.message != "" && t.reason != "" && t.reason != "ImportFailed":
+		// Not the worker said it but the agent, of an order that it cannot carry out.
+		f.Summary, f.WaitsFor = lowerFirst(oneLine(t.message)), "what the cause names"
+		f.Next = []string{orElse(sentence(t.hint), "Mend what the cause names."), v.again()}
 	default:
 		f.Summary = "the worker ends with an error"
 		f.Next = []string{orElse(sentence(t.hint), "Read what it said: kubectl -n "+v.Namespace+" logs "+v.workerName()+" --previous")}
@@ -148,9 +152,12 @@ func (v *view) tooSmall(f *Finding, t trouble) {
 	if strings.Contains(t.message, "no space left") || strings.Contains(t.message, "quota exceeded") {
 		f.Summary, f.WaitsFor = "the volume is full", "room on the volume"
 		f.Next = []string{"The volume took less than the " + orElse(room, "size") + " that it was asked for: look at the storage behind it; thin pools and shared filesystems can be full."}
-		if v.Class != nil && v.Class.AllowVolumeExpansion != nil && *v.Class.AllowVolumeExpansion {
+		// Only a bound claim can be enlarged; one that is filled through PVC′ is bound last.
+		if v.Claim != nil && v.Claim.Status.Phase == corev1.ClaimBound && v.Class != nil && v.Class.AllowVolumeExpansion != nil && *v.Class.AllowVolumeExpansion {
 			f.Next = append(f.Next, fmt.Sprintf("Or enlarge the claim: kubectl -n %s edit pvc %s", v.Namespace, v.Name))
+			return
 		}
+		f.Next = append(f.Next, "Or ask for more. "+v.again())
 		return
 	}
 	want := "a size that the image fits in"

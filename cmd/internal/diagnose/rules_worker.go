@@ -30,7 +30,7 @@ func nodeDown(v *view) *Finding {
 	}
 	f.Next = []string{"Look at the node and its kubelet: kubectl describe node " + n.Name,
 		"If it comes back, the import goes on by itself.",
-		"If it is gone for good, take the pod away, and a new one is started elsewhere: kubectl -n " + v.Namespace + " delete pod " + v.Worker.Name + " --force",
+		"If it is switched off for good, say so, and a new worker is started elsewhere: kubectl taint node " + n.Name + " node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
 	}
 	return f
 }

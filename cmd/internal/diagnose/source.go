@@ -128,3 +128,15 @@ func plain(s string) string {
 	}
 	return u.String()
 }
+
+// SourceOf is where a DataVolume's data comes from, in a word or by its URL, without credentials.
+func SourceOf(dv *cdiv1.DataVolume) string {
+	s := ofDataVolume(dv.Spec.Source)
+	switch {
+	case s.url != "":
+		return s.url
+	case dv.Spec.SourceRef != nil:
+		return "datasource/" + dv.Spec.SourceRef.Name
+	}
+	return s.kind
+}

@@ -55,13 +55,13 @@ func whyNot(dv *cdiv1.DataVolume, p *cdi.Population) (reason, message string) {
 		return "", ""
 	}
 	if p != nil {
-		switch p.State {
-		case cdi.StateRunning, cdi.StatePublishing, cdi.StateDone:
-			return "", ""
-		case cdi.StateConsumer:
+		switch {
+		case p.State == cdi.StateConsumer:
 			return "WaitForFirstConsumer", oneLine(p.Message)
-		case cdi.StateWaiting, cdi.StateBackoff, cdi.StateFailed:
+		case p.State == cdi.StateBackoff, p.State == cdi.StateFailed, complaint(p.Reason):
 			return orElse(p.Reason, string(p.State)), oneLine(p.Message)
+		case p.State != "":
+			return "", ""
 		}
 	}
 	if dv.Status.Phase == cdiv1.PendingPopulation || dv.Status.Phase == cdiv1.WaitForFirstConsumer {

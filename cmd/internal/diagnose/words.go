@@ -58,10 +58,12 @@ func orElse(s, other string) string {
 	return s
 }
 
+// lowerFirst makes a sentence fit for the middle of one. Abbreviations and names such as PersistentVolumeClaim stay.
 func lowerFirst(s string) string {
+	word, _, _ := strings.Cut(s, " ")
 	r, n := utf8.DecodeRuneInString(s)
-	if next, _ := utf8.DecodeRuneInString(s[n:]); unicode.IsUpper(next) {
-		return s // an abbreviation
+	if n == 0 || strings.ContainsFunc(word[n:], unicode.IsUpper) {
+		return s
 	}
 	return strings.TrimSuffix(string(unicode.ToLower(r))+s[n:], ".")
 }

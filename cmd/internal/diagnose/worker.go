@@ -46,6 +46,9 @@ func resultOf(p *corev1.Pod) *lastResult {
 		return r
 	}
 	r.Result = job.Result{Outcome: job.Retry, Reason: t.Reason, Message: fmt.Sprintf("the worker ended with exit status %d (%s) and left no word", t.ExitCode, t.Reason)}
+	if text := terminationText(p); text != "" {
+		r.Message = fmt.Sprintf("the worker ended with exit status %d (%s): %s", t.ExitCode, t.Reason, text)
+	}
 	if t.ExitCode == 0 {
 		r.Outcome, r.Message = job.Succeeded, "the worker ended well"
 	}
@@ -102,4 +105,14 @@ func nodeReady(n *corev1.Node) (ready bool, c *corev1.NodeCondition) {
 		}
 	}
 	return false, nil
+}
+
+// mounts says that the pod has the claim as a volume.
+func mounts(p *corev1.Pod, claim string) bool {
+	for _, v := range p.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim {
+			return true
+		}
+	}
+	return false
 }
