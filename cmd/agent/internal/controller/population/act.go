@@ -35,7 +35,11 @@ func (r *reconciler) act(ctx context.Context, w *world, s *step) (stop bool, err
 	case dropWorker:
 		return true, r.remove(ctx, w.pod)
 	case record:
-		return false, r.annotate(ctx, w.working(), map[string]any{annResult: string(s.result.Encode())})
+		err := r.annotate(ctx, w.working(), map[string]any{annResult: string(s.result.Encode())})
+		if err == nil && w.flow == viaPrime {
+			w.volume, err = get(ctx, r, "", w.prime.Spec.VolumeName, &corev1.PersistentVolume{}, nil)
+		}
+		return false, err
 	case publish:
 		return true, r.publish(ctx, w, s)
 	case finish:

@@ -102,6 +102,10 @@ func (w *world) begin() step {
 func (w *world) publishes(r *job.Result) step {
 	status := cdi.Population{State: cdi.StatePublishing, Reason: "Publishing", Message: "the volume moves to the claim", Pod: w.said.Pod}
 	describe(&status, r)
+	if w.volume == nil && w.prime.Status.Phase != corev1.ClaimLost {
+		// Not seen is not gone. That it is gone, Kubernetes says.
+		return step{status: status, again: soon}
+	}
 	if w.volume == nil {
 		if w.pod != nil {
 			return w.replace("its volume is gone")
