@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a step of the cluster may take on two busy cores.
-const patience = 2 * time.Minute
+const patience = 3 * time.Minute
 
 // space is a namespace of a test's own, and what a test does in it.
 type space struct {
@@ -55,7 +55,7 @@ func (s space) story(ctx context.Context) string {
 	var b strings.Builder
 	for _, args := range [][]string{
 		{"-n", s.name, "get", "dv,pvc,pods,events", "-o", "wide"},
-		{"-n", s.name, "get", "dv,pvc,pods", "-o", "yaml", "--show-managed-fields=false"},
+		{"-n", s.name, "get", "dv,pvc", "-o", "yaml", "--show-managed-fields=false"},
 		{"-n", s.name, "logs", "-l", "cdi.kubevirt.io=importer", "--tail=20", "--prefix"},
 		{"-n", agentNamespace, "logs", "-l", "app.kubernetes.io/name=" + agentName, "--tail=40", "--prefix"},
 	} {
@@ -103,13 +103,16 @@ func (s space) example(t *testing.T, name string) []kube.Object {
 	return objects
 }
 
+// claimSize has room for the small images.
+const claimSize = "192Mi"
+
 // volume is a claim to be filled by a DataVolume.
 type volume struct {
 	name  string
 	class class
 	block bool
 	url   string // empty: blank
-	size  string // default 100Mi
+	size  string // default claimSize
 	now   bool   // do not wait for the first consumer
 	http  map[string]any
 }
@@ -130,7 +133,7 @@ func (s space) dataVolume(t *testing.T, v volume) kube.Object {
 	}
 	dv := s.example(t, name)[0]
 	if v.size == "" {
-		v.size = "100Mi"
+		v.size = claimSize
 	}
 	dv.Set(v.name, "metadata", "name")
 	dv.Set(v.mode(), "spec", "storage", "volumeMode")

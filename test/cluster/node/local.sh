@@ -1,13 +1,13 @@
-# Static local volumes, for classes without CSI: per class three of 4 GiB with ext4 and three raw. Given back, they are
+# Static local volumes, for classes without CSI: per class three of 1 GiB with ext4 and three raw. Given back, they are
 # made ready for the next claim. A raw one has old data in it, from the start, as disks do. Sourced by init.sh.
 # shellcheck shell=bash disable=SC2154
-local_size=4294967296
+local_size=1073741824
 
 # soil DEVICE: zeros, but for a MiB of other bytes at the start, in the middle and at the end.
 soil() {
 	blkdiscard -f "$1" 2>>"$state/log/local-volumes.log" # it warns of what is meant
 	local at
-	for at in 0 2048 4095; do
+	for at in 0 512 1023; do
 		head -c 1M /dev/zero | tr '\0' '\245' | dd of="$1" bs=1M iflag=fullblock seek="$at" conv=notrunc,fsync status=none
 	done
 }
