@@ -379,3 +379,47 @@ func TestWaitsForSource(t *testing.T) {
 	s.source()
 	s.filled(c)
 }
+
+// What is told about PVC′ and the pod only, the user is told on the claim.
+func TestWarnings(t *testing.T) {
+	s := newStage(t)
+	s.source()
+	c := s.claim(viaPrime, s.class(immediately, driver), nil)
+	s.still = true
+	s.until(c, "PVC′", func(p cdi.Population, _ *corev1.PersistentVolumeClaim) bool { return p.Reason == "Provisioning" })
+	prime := s.get(&corev1.PersistentVolumeClaim{ObjectMeta: metaOf(s.ns, cdi.PrimeName(c.UID))})
+	s.warn(prime, "ProvisioningFailed", "no room on any node", time.Now())
+	s.warn(prime, "ClaimMisbound", "another claim has it", time.Now().Add(time.Minute))
+	s.warn(prime, "ProvisioningFailed", "old news", time.Now().Add(-time.Hour))
+	s.r.now = func() time.Time { return time.Now().Add(patience) }
+	now := s.until(c, "the cause", func(p cdi.Population, _ *corev1.PersistentVolumeClaim) bool { return p.Reason == "ProvisioningFailed" })
+	if p := saidOf(now); !strings.HasSuffix(p.Message, "is being made: no room on any node") || !strings.Contains(p.Hint, prime.Name) {
+		t.Errorf("population %+v", p)
+	}
+	s.event("ProvisioningFailed", "["+prime.Name+"] : no room on any node")
+	n := len(s.rec.events)
+	s.must(s.reconcile(c))
+	if len(s.rec.events) != n {
+		t.Errorf("told again: %v", s.rec.events[n:])
+	}
+
+	s.still, s.hold = false, true
+	s.until(c, "the pod", func(p cdi.Population, _ *corev1.PersistentVolumeClaim) bool { return p.Pod != "" })
+	pod := &corev1.Pod{}
+	s.must(s.c.Get(t.Context(), types.NamespacedName{Namespace: s.ns, Name: podspec.Name(prime)}, pod))
+	if pod.Spec.NodeName == "" {
+		s.kubelet(pod)
+	}
+	s.warn(pod, "FailedMount", `configmap "cas" not found`, time.Now())
+	s.warn(pod, "FailedScheduling", "no node yet", time.Now().Add(time.Minute))
+	s.must(s.c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))
+	pod.Status.Phase, pod.Status.ContainerStatuses = corev1.PodPending, nil
+	s.must(s.c.Status().Update(t.Context(), pod))
+	_, err := s.r.Reconcile(t.Context(), requestFor(c))
+	s.must(err)
+	if p := saidOf(s.get(c)); p.Reason != "FailedMount" || !strings.Contains(p.Message, `configmap "cas" not found`) {
+		t.Errorf("population %+v", p)
+	}
+	s.hold = false
+	s.filled(c)
+}

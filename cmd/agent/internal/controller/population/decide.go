@@ -96,6 +96,14 @@ func (w *world) failed(reason, message, hint string) step {
 	return step{status: cdi.Population{State: cdi.StateFailed, Reason: reason, Message: message, Hint: hint, Percent: -1}, again: often}
 }
 
+// refuses is failed, or waits if something other than the claim is to be mended: who sees Failed may give up.
+func (w *world) refuses(p *problem) step {
+	if p.elsewhere {
+		return waits(p.reason, p.message, p.hint)
+	}
+	return w.failed(p.reason, p.message, p.hint)
+}
+
 func waits(reason, message, hint string) step {
 	return step{status: cdi.Population{State: cdi.StateWaiting, Reason: reason, Message: message, Hint: hint, Percent: -1}, again: often}
 }
@@ -184,7 +192,7 @@ func (w *world) mayStart() step {
 		return waits("SourceMissing", w.origin()+" does not exist", "create it in namespace "+w.claim.Namespace)
 	}
 	if p := w.obstacle(); p != nil {
-		return w.failed(p.reason, p.message, p.hint)
+		return w.refuses(p)
 	}
 	switch {
 	case bound(working):

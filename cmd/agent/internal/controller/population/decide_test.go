@@ -173,6 +173,9 @@ func TestDecide(t *testing.T) {
 		}}, rest, cdi.StateFailed, reasonUnsupported, "s3"},
 		{"source in another namespace", viaPrime, []change{func(w *world) { w.claim.Spec.DataSourceRef.Namespace = ptr.To("other") }}, rest, cdi.StateFailed, reasonUnsupported, "namespace"},
 		{"source invalid", viaPrime, []change{func(w *world) { w.source.Source.HTTP.URL = "ftp://x" }}, rest, cdi.StateFailed, reasonInvalid, "url"},
+		{"CDIConfig unreadable", viaPrime, []change{func(w *world) {
+			w.config = &cdiv1.CDIConfig{Status: cdiv1.CDIConfigStatus{FilesystemOverhead: &cdiv1.FilesystemOverhead{Global: "much"}}}
+		}}, rest, cdi.StateWaiting, reasonConfig, "filesystemOverhead"},
 		{"no class", viaPrime, []change{func(w *world) { w.class, w.claim.Spec.StorageClassName = nil, nil }}, rest, cdi.StateWaiting, "NoStorageClass", "no default"},
 		{"class missing", viaPrime, []change{func(w *world) { w.class = nil }}, rest, cdi.StateWaiting, "NoStorageClass", "fast does not exist"},
 		{"class without CSI", viaPrime, []change{func(w *world) { w.csi = false }}, rest, cdi.StateWaiting, "NoCSIDriver", "csi.example"},

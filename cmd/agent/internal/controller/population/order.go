@@ -35,7 +35,7 @@ func orderOf(w *world) (job.Spec, error) {
 		overhead, err := claim.Overhead(w.config, ptr.Deref(w.claim.Spec.StorageClassName, ""))
 		if err != nil {
 			return spec, &problem{
-				reason:  reasonInvalid,
+				reason: reasonConfig, elsewhere: true,
 				message: fmt.Sprintf("CDIConfig %s: status.filesystemOverhead: %v", cdi.ConfigName, err),
 				hint:    "correct spec.filesystemOverhead of CDIConfig " + cdi.ConfigName,
 			}

@@ -47,6 +47,8 @@ type Options struct {
 	Concurrency int
 	// WorkerPort is where workers are asked for their progress; 0 means job.MetricsPort. For tests.
 	WorkerPort int
+	// SkipNameValidation lets several managers live in one process, in tests.
+	SkipNameValidation bool
 }
 
 // Name of the controller.
@@ -83,6 +85,10 @@ func Add(mgr ctrl.Manager, o Options) error {
 		c, ok := o.(*corev1.PersistentVolumeClaim)
 		return ok && flowOf(c) != foreign
 	})
+	var skip *bool // the manager's own setting holds, unless this one says more
+	if o.SkipNameValidation {
+		skip = &o.SkipNameValidation
+	}
 	owned := handler.EnqueueRequestForOwner(mgr.GetScheme(), mgr.GetRESTMapper(), &corev1.PersistentVolumeClaim{}, handler.OnlyControllerOwner())
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
@@ -90,7 +96,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 		Watches(&corev1.PersistentVolumeClaim{}, owned).
 		Watches(&corev1.Pod{}, owned).
 		Watches(&cdiv1.VolumeImportSource{}, handler.EnqueueRequestsFromMapFunc(r.claimsOf)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency, SkipNameValidation: skip}).
 		Complete(r)
 }
 
@@ -157,7 +163,7 @@ func (r *reconciler) settle(ctx context.Context, w *world, s step) (ctrl.Result,
 		}
 	}
 	if err := r.report(ctx, w, s); apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return ctrl.Result{}, nil
+		return ctrl.Result{RequeueAfter: soon}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -81,7 +81,7 @@ func (w *world) begin() step {
 		return s
 	}
 	if p := w.obstacle(); p != nil {
-		return w.failed(p.reason, p.message, p.hint)
+		return w.refuses(p)
 	}
 	name := ptr.Deref(w.claim.Spec.StorageClassName, "")
 	switch {

@@ -129,9 +129,10 @@ func (r *reconciler) report(ctx context.Context, w *world, s step) error {
 	return nil
 }
 
-// annotate patches annotations of a claim, of this very claim: one made again under its name is left alone.
+// annotate patches annotations of a claim as it was read. If it has changed since, or was made again under its name, that is
+// a conflict, and its event brings the next reconcile: so nothing is told twice because a cache is behind.
 func (r *reconciler) annotate(ctx context.Context, c *corev1.PersistentVolumeClaim, a map[string]any) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": c.UID, "annotations": a}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": c.UID, "resourceVersion": c.ResourceVersion, "annotations": a}})
 	if err != nil {
 		return err
 	}

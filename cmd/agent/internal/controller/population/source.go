@@ -15,7 +15,10 @@ import (
 )
 
 // problem is why a claim cannot be filled, for people. It is no error of ours, and trying again does not mend it.
-type problem struct{ reason, message, hint string }
+type problem struct {
+	reason, message, hint string
+	elsewhere             bool // it is mended without making the claim again
+}
 
 func (p *problem) Error() string { return p.message }
 
@@ -23,6 +26,7 @@ func (p *problem) Error() string { return p.message }
 const (
 	reasonUnsupported = "UnsupportedSource"
 	reasonInvalid     = "InvalidSpec"
+	reasonConfig      = "InvalidConfig"
 )
 
 // fromAnnotations reads the order on a claim that has no dataSourceRef, in the form that a VolumeImportSource has.

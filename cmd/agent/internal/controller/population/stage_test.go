@@ -118,8 +118,13 @@ func (s *stage) must(err error) {
 // claim makes one of 1Gi, through PVC′ or, with annotations, to be filled itself.
 func (s *stage) claim(f flow, class string, annotations map[string]string) *corev1.PersistentVolumeClaim {
 	s.Helper()
+	return s.claimNamed("disk", f, class, annotations)
+}
+
+func (s *stage) claimNamed(name string, f flow, class string, annotations map[string]string) *corev1.PersistentVolumeClaim {
+	s.Helper()
 	c := &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: "disk", Namespace: s.ns, Annotations: map[string]string{}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: s.ns, Annotations: map[string]string{}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			StorageClassName: &class,
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
@@ -389,4 +394,18 @@ func (s *stage) quota(what corev1.ResourceName, hard string) *corev1.ResourceQuo
 	q.Status.Hard, q.Status.Used = q.Spec.Hard, corev1.ResourceList{what: resource.MustParse("0")}
 	s.must(s.c.Status().Update(s.Context(), q))
 	return q
+}
+
+func requestFor(c *corev1.PersistentVolumeClaim) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKeyFromObject(c)}
+}
+
+// warn makes an event, as a provisioner or a kubelet would.
+func (s *stage) warn(about client.Object, reason, message string, at time.Time) {
+	s.Helper()
+	s.must(s.c.Create(s.Context(), &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{GenerateName: "e-", Namespace: s.ns},
+		InvolvedObject: corev1.ObjectReference{Kind: "x", Namespace: s.ns, Name: about.GetName(), UID: about.GetUID()},
+		Type:           corev1.EventTypeWarning, Reason: reason, Message: message, LastTimestamp: metav1.NewTime(at),
+	}))
 }

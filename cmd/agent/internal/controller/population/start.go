@@ -65,7 +65,7 @@ func (r *reconciler) cannotStart(w *world, s *step, err error) (stop bool, _ err
 	var p *problem
 	switch {
 	case errors.As(err, &p):
-		*s = w.failed(p.reason, p.message, p.hint)
+		*s = w.refuses(p)
 	case refused(err):
 		r.refuse(w, s, eventNoPod, fmt.Sprintf("the worker's pod cannot be made: %v", err))
 	default:
@@ -145,7 +145,7 @@ func (r *reconciler) proxyCA(ctx context.Context, name string) ([]byte, error) {
 			return nil, err
 		}
 		return nil, &problem{
-			reason:  reasonInvalid,
+			reason: reasonConfig, elsewhere: true,
 			message: fmt.Sprintf("CDIConfig %s: importProxy.trustedCAProxy: ConfigMap %s is not in namespace %s", cdi.ConfigName, name, r.o.Namespace),
 			hint:    "create it, or take it out of CDIConfig " + cdi.ConfigName,
 		}
