@@ -36,8 +36,8 @@ type Spec struct {
 	// Checksum of the stored bytes, "alg:hex"; empty: none.
 	Checksum    string `json:"checksum,omitempty"`
 	Preallocate bool   `json:"preallocate,omitempty"`
-	// StateDir is a folder that outlives the worker. An order for a device notes there that the device is its own, so
-	// that the next worker goes on without Replace whatever it finds on it. Empty: nothing is noted.
+	// StateDir is a folder that outlives the worker's process: there the tries of an order are counted. Empty: they are
+	// not.
 	StateDir string `json:"stateDir,omitempty"`
 	// Scratch is a folder for the spool of an image that cannot be converted as it comes. Empty: beside the disk for a
 	// file, none for a block device.
@@ -121,6 +121,7 @@ type Result struct {
 	Spooled      int64             `json:"bytesSpooled,omitempty"`
 	Written      int64             `json:"bytesWritten,omitempty"`
 	Seconds      float64           `json:"seconds,omitempty"`
+	Tries        int               `json:"tries,omitempty"` // runs of this order with this one, as its StateDir counts them
 	Preallocated bool              `json:"preallocated,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
 }

@@ -74,7 +74,7 @@ var Rules = []Group{
 		May: []string{"ground", "words", "movers"},
 		Why: "a job is what two programs say to each other: whoever only speaks it links nothing that reads images"},
 	{Name: "job runner", Packages: []string{"lib/job/runner"},
-		May: []string{"jobs", "ground", "words", "ends", "sources", "sinks", "movers", "importer"},
+		May: []string{"jobs", "ground", "words", "ends", "internal", "sources", "sinks", "movers", "importer"},
 		Why: "the runner turns a job into a request, and leaves all work to the importer"},
 	{Name: "commands", Packages: []string{"cmd/..."},
 		May: []string{"commands", "jobs", "job runner", "ground", "words", "ends", "urls", "sources", "sinks", "formats", "format list", "codecs", "movers", "importer"},

@@ -53,7 +53,8 @@ type run struct {
 	o     Options
 	start time.Time
 
-	size, room int64                // of the target: what to grow to, and what there is at most; 0: unbounded
+	size, room int64 // of the target: what to grow to, and what there is at most; 0: unbounded
+	tries      int
 	plan       importer.Explanation // zero before it is made
 	done       importer.Result      // zero before the end
 }
@@ -65,8 +66,11 @@ func (r *run) run(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var sum verify.Digest
 	var err error
+	if r.tries, err = begin(r.spec); err != nil {
+		return err
+	}
+	var sum verify.Digest
 	if r.spec.Checksum != "" {
 		if sum, err = verify.ParseDigest(r.spec.Checksum); err != nil {
 			return fmt.Errorf("checksum: %w", err)
@@ -99,7 +103,7 @@ func (r *run) result(err error) job.Result {
 	res := job.Result{
 		Version: job.Version, Outcome: job.Succeeded, Reason: job.Completed,
 		Format: r.plan.Format, Codec: r.plan.Codec, Route: string(r.plan.Route), VirtualSize: max(r.plan.VirtualSize, 0), StoredSize: max(r.plan.StoredSize, 0),
-		Fetched: count.Stored, Spooled: count.Spooled, Seconds: time.Since(r.start).Seconds(),
+		Fetched: count.Stored, Spooled: count.Spooled, Seconds: time.Since(r.start).Seconds(), Tries: r.tries,
 	}
 	if err == nil {
 		d := r.done

@@ -394,3 +394,27 @@ func TestTooSmallByLength(t *testing.T) {
 	}
 	holds(t, dir)
 }
+
+// Tries are counted as long as the state folder lives, whatever ends them.
+func TestTries(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	f := testserver.NewFile(content(mib), testserver.Options{FailStatus: 404, FailTimes: 2})
+	s := job.Spec{UID: "a", Source: http(testserver.Start(t, f)), Target: job.Target{File: filepath.Join(dir, "disk.img"), Replace: true}, StateDir: state}
+	for n := 1; n <= 4; n++ {
+		if r := run(t, s); r.Tries != n || (r.Outcome == job.Succeeded) != (n > 2) {
+			t.Errorf("%d: %+v", n, r)
+		}
+	}
+	s.UID = "b"
+	if r := run(t, s); r.Tries != 1 {
+		t.Errorf("%+v", r)
+	}
+	if err := os.WriteFile(filepath.Join(state, "tries.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, s); r.Tries != 1 {
+		t.Errorf("%+v", r)
+	}
+	s.StateDir = filepath.Join(state, "none")
+	want(t, run(t, s), job.Result{Outcome: job.Failed, Reason: "InvalidSpec", ExitCode: 2})
+}

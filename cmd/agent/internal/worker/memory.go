@@ -12,7 +12,7 @@ const (
 	// unlimited is above any limit that somebody sets: cgroup v1 has a number for none, and v2 a word.
 	unlimited = 1 << 50
 	// besideWindow is what a worker takes at most beside the window of a codec.
-	besideWindow = 72 << 20
+	besideWindow = 60 << 20
 	// leastWindow is what xz -6 and zstd -19 need, the usual ones. A limit below that may be met by an out-of-memory kill.
 	leastWindow = 8 << 20
 )

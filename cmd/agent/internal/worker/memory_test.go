@@ -33,7 +33,7 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 func TestWindow(t *testing.T) {
-	for limit, want := range map[int64]int64{0: 0, 1 << 30: 0, 200 << 20: 0, 192 << 20: 120 << 20, 96 << 20: 24 << 20, 60 << 20: 8 << 20} {
+	for limit, want := range map[int64]int64{0: 0, 1 << 30: 0, 200 << 20: 0, 192 << 20: 0, 180 << 20: 120 << 20, 96 << 20: 36 << 20, 60 << 20: 8 << 20} {
 		if got := window(limit); got != want {
 			t.Errorf("window(%d) = %d, want %d", limit, got, want)
 		}

@@ -194,7 +194,7 @@ func (w *worker) retried(r source.Retry) {
 
 func (w *worker) tell(r job.Result) {
 	attrs := []any{"outcome", string(r.Outcome), "reason", r.Reason, "seconds", r.Seconds, "virtualSize", r.VirtualSize,
-		"fetched", r.Fetched, "written", r.Written, "spooled", r.Spooled}
+		"fetched", r.Fetched, "written", r.Written, "spooled", r.Spooled, "tries", r.Tries}
 	if r.Message != "" {
 		attrs = append(attrs, "message", r.Message)
 	}
