@@ -75,6 +75,7 @@ func runManager(ctx context.Context, args []string) int {
 		fmt.Fprintf(os.Stderr, "agent manager: %v\n", err)
 		return errdef.ExitCode(errdef.ErrUsage)
 	}
+	slog.SetDefault(o.Log) // what servers of net/http complain of goes there too
 	cfg, err := restConfig(config)
 	if err == nil {
 		err = manager.Run(ctx, cfg, o)

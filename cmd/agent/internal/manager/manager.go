@@ -9,6 +9,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -31,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/cdictl/cdictl/cmd/agent/internal/podspec"
-	"github.com/cdictl/cdictl/cmd/internal/cdi"
 	"github.com/cdictl/cdictl/cmd/internal/coexist"
 )
 
@@ -79,7 +79,10 @@ func build(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	cfg.QPS, cfg.Burst = o.QPS, o.Burst
 	cfg.UserAgent = "cdi-agent/" + o.Version
 	tlsProfile := &tlsProfile{}
-	grace := shutdown
+	lock, err := lease(cfg, o)
+	if err != nil {
+		return nil, err
+	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme,
 		Logger: logr.FromSlogHandler(o.Log.Handler()),
@@ -91,15 +94,14 @@ func build(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		WebhookServer:          webhook.NewServer(webhook.Options{Host: o.WebhookHost, Port: o.WebhookPort, TLSOpts: tlsProfile.options()}),
 		HealthProbeBindAddress: o.HealthAddress,
 
-		LeaderElection:                true,
-		LeaderElectionID:              cdi.Lease,
-		LeaderElectionNamespace:       o.Namespace,
-		LeaderElectionReleaseOnCancel: true, // a manager that ends in order is followed at once
-		LeaseDuration:                 &o.Lease,
-		RenewDeadline:                 &o.Renew,
-		RetryPeriod:                   &o.Retry,
+		LeaderElection:                      true,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionReleaseOnCancel:       true, // a manager that ends in order is followed at once
+		LeaseDuration:                       &o.Lease,
+		RenewDeadline:                       &o.Renew,
+		RetryPeriod:                         &o.Retry,
 
-		GracefulShutdownTimeout: &grace,
+		GracefulShutdownTimeout: new(shutdown),
 		Controller:              config.Controller{SkipNameValidation: &o.SameProcess},
 	})
 	if err != nil {
@@ -137,7 +139,7 @@ func uncached() []client.Object {
 	return []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Event{}, &eventsv1.Event{}, &corev1.Node{}, &corev1.Namespace{}, &corev1.ResourceQuota{}}
 }
 
-// checks are of liveness and readiness. That of the certificates is added by package certs.
+// checks are of liveness and readiness. Those of certificates and webhook are added with them.
 func checks(mgr ctrl.Manager) error {
 	var synced atomic.Bool
 	err := mgr.Add(everyReplica(func(ctx context.Context) error {
@@ -152,14 +154,28 @@ func checks(mgr ctrl.Manager) error {
 	}
 	err = mgr.AddReadyzCheck("caches", func(*http.Request) error {
 		if !synced.Load() {
-			return fmt.Errorf("caches are not filled yet")
+			return errors.New("caches are not filled yet")
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker()); err != nil {
+	return nil
+}
+
+// webhookCheck asks the webhook server once it can have a certificate: before, each question would be a line in the log.
+func webhookCheck(mgr ctrl.Manager, certificates <-chan struct{}) error {
+	serves := mgr.GetWebhookServer().StartedChecker()
+	err := mgr.AddReadyzCheck("webhook", func(r *http.Request) error {
+		select {
+		case <-certificates:
+			return serves(r)
+		default:
+			return errors.New("the webhook has no certificate yet")
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
 	return nil
