@@ -6,8 +6,10 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -106,15 +108,16 @@ func New(config *rest.Config, namespace string) (*Cluster, error) {
 
 func configError(err error) error {
 	hint := "name the configuration of the cluster: --kubeconfig FILE, or KUBECONFIG"
-	if clientcmd.IsContextNotFound(err) {
-		hint = "list the contexts: kubectl config get-contexts"
-	}
-	if os.IsNotExist(err) || clientcmd.IsEmptyConfig(err) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err):
 		err = fmt.Errorf("no cluster is configured: %w", err)
-	} else {
+	case strings.HasPrefix(err.Error(), "context "): // clientcmd has a test for it that sees only its own half of the cases
+		hint = "list the contexts: kubectl config get-contexts"
+		fallthrough
+	default:
 		err = fmt.Errorf("configuration of the cluster: %w", err)
 	}
-	return errdef.WithHint(fmt.Errorf("%w: %w", err, errdef.ErrUsage), hint)
+	return errdef.WithHint(classified{err, errdef.ErrUsage}, hint)
 }
 
 type discard struct{}
