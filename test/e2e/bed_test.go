@@ -103,7 +103,7 @@ func start(ctx context.Context, dir string) (*bed, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	fmt.Printf("the agent is ready %.1f s after kubectl apply\n", time.Since(began).Seconds())
-	if err := errors.Join(b.findClasses(ctx), b.setRules(ctx, nil)); err != nil {
+	if err := errors.Join(b.findClasses(ctx), b.profiles(ctx), b.setRules(ctx, nil)); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
@@ -187,6 +187,28 @@ func (b *bed) findClasses(ctx context.Context) error {
 	}
 	if len(b.classes) == 0 {
 		return errors.New("the cluster has no default StorageClass; name some in E2E_CLASSES")
+	}
+	return nil
+}
+
+// profiles does what an administrator does for a provisioner that is not known: says what its volumes can be.
+func (b *bed) profiles(ctx context.Context) error {
+	for _, c := range b.classes {
+		path := "/apis/cdi.kubevirt.io/v1beta1/storageprofiles/" + c.name
+		profile, err := b.Wait(ctx, path, func(o kube.Object) bool { return o.Text("status", "storageClass") != "" })
+		if err != nil {
+			return fmt.Errorf("wait for the StorageProfile of %s: %w", c.name, err)
+		}
+		if len(profile.Objects("status", "claimPropertySets")) > 0 {
+			continue
+		}
+		sets := []any{}
+		for _, mode := range []string{"Filesystem", "Block"} {
+			sets = append(sets, map[string]any{"accessModes": []any{"ReadWriteOnce"}, "volumeMode": mode})
+		}
+		if err := b.Patch(ctx, path, kube.Object{"spec": map[string]any{"claimPropertySets": sets}}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

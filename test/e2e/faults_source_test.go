@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,13 +24,12 @@ type fault struct {
 // cdictl explain does too.
 func (s space) tells(t *testing.T, name string, f fault) kube.Object {
 	t.Helper()
-	dv := s.until(t, name, "stuck with "+f.reason, func(dv kube.Object) bool { return dv.Condition("Ready").Text("reason") == f.reason })
-	message := dv.Condition("Ready").Text("message")
-	for _, w := range append([]string{"Next step: "}, f.words...) {
-		if !strings.Contains(message, w) {
-			t.Errorf("the message of Ready lacks %q: %s", w, message)
-		}
-	}
+	words := append([]string{"Next step: "}, f.words...)
+	dv := s.until(t, name, fmt.Sprintf("stuck with %s and the words %q", f.reason, words), func(dv kube.Object) bool {
+		c := dv.Condition("Ready")
+		lacks := func(w string) bool { return !strings.Contains(c.Text("message"), w) }
+		return c.Text("reason") == f.reason && !slices.ContainsFunc(words, lacks)
+	})
 	if p := dv.Text("status", "phase"); p == "Succeeded" || f.phase != "" && p != f.phase {
 		t.Errorf("the phase is %s, want %s", p, word(f.phase != "", f.phase, "any but Succeeded"))
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ func TestMatrix(t *testing.T) {
 	var rows []string
 	t.Cleanup(func() {
 		fmt.Printf("\n%-6s %-16s %-10s %-9s %-22s %7s  %s\n", "source", "class", "mode", "driver", "binding", "seconds", "sha256 of the disk")
+		slices.Sort(rows)
 		for _, r := range rows {
 			fmt.Println(r)
 		}

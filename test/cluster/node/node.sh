@@ -96,7 +96,7 @@ clusterDomain: cluster.local
 resolvConf: "$state/resolv.conf"
 failSwapOn: false
 evictionHard: {memory.available: 100Mi, nodefs.available: 1Gi, imagefs.available: 1Gi}
-crashLoopBackOff: {maxContainerRestartPeriod: 1s} # a test that kills a container ten times need not wait for hours
+crashLoopBackOff: {maxContainerRestartPeriod: 4s} # a test that kills a container ten times need not wait for an hour
 imageGCHighThresholdPercent: 100 # an image that is collected cannot be pulled again
 nodeStatusUpdateFrequency: 1s
 volumeStatsAggPeriod: 30s
