@@ -60,21 +60,28 @@ func (s space) workers(ctx context.Context) ([]kube.Object, error) {
 	return s.List(ctx, s.path("pods")+"?labelSelector=cdi.kubevirt.io%3Dimporter")
 }
 
-// killWorker kills the process of a worker as an OOM would, and tells whether there was one.
-func (s space) killWorker(t *testing.T) bool {
+// workerProcesses are those of the namespace's workers.
+func (s space) workerProcesses(t *testing.T) (pids []int) {
 	t.Helper()
 	pods, err := s.workers(t.Context())
 	must(t, err)
-	killed := false
 	for _, p := range pods {
 		for _, g := range cgroups(p.UID()) {
-			for _, pid := range processes(g, "agent") {
-				if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
-					killed = true
-				} else if !errors.Is(err, syscall.ESRCH) {
-					t.Fatal(err)
-				}
-			}
+			pids = append(pids, processes(g, "agent")...)
+		}
+	}
+	return pids
+}
+
+// killWorker kills the process of a worker as an OOM would, and tells whether there was one.
+func (s space) killWorker(t *testing.T) bool {
+	t.Helper()
+	killed := false
+	for _, pid := range s.workerProcesses(t) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err == nil {
+			killed = true
+		} else if !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
 		}
 	}
 	return killed
