@@ -92,6 +92,7 @@ type Target struct {
 // Outcome is how a worker ended.
 type Outcome string
 
+// The outcomes.
 const (
 	Succeeded Outcome = "Succeeded"
 	Retry     Outcome = "Retry"  // a new attempt may help

@@ -23,7 +23,7 @@ func (t *Target) Size() (int64, error) {
 	dev := &blockDevice{f: f}
 	var st unix.Stat_t
 	err = dev.control(func(fd int) error { return unix.Fstat(fd, &st) })
-	if err == nil && uint64(st.Rdev) != rdev {
+	if err == nil && st.Rdev != rdev {
 		err = fmt.Errorf("another device came in its place: %w", errdef.ErrBusy)
 	}
 	var size int64

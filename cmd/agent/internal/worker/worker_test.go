@@ -270,8 +270,11 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
 
 func TestServe(t *testing.T) {
@@ -413,7 +416,7 @@ func TestServeNothing(t *testing.T) {
 // start runs the worker as a process until the gate holds it up.
 func (p *pod) start(t *testing.T, g *gate) (*exec.Cmd, *locked) {
 	t.Helper()
-	c := exec.Command(os.Args[0], p.args...) //nolint:noctx // it is killed below
+	c := exec.Command(os.Args[0], p.args...)
 	c.Env = append(os.Environ(), asWorker+"=1", "NO_PROXY=*")
 	log := new(locked)
 	c.Stderr = log
