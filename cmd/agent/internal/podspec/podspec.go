@@ -74,7 +74,7 @@ type Input struct {
 	Init []corev1.Container
 }
 
-// DefaultResources are those of a worker where CDIConfig has none: a third of the memory of the containerized-data-importer,
+// DefaultResources are those of a worker where CDIConfig has none: a third of the containerized-data-importer's limit of memory,
 // because a worker's is bounded by construction (96 MiB and the codec's window).
 func DefaultResources() corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{
@@ -84,7 +84,7 @@ func DefaultResources() corev1.ResourceRequirements {
 		},
 		Requests: corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("100m"),
-			corev1.ResourceMemory: resource.MustParse("64Mi"),
+			corev1.ResourceMemory: resource.MustParse("60M"),
 		},
 	}
 }

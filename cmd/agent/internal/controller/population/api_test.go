@@ -423,3 +423,29 @@ func TestWarnings(t *testing.T) {
 	s.hold = false
 	s.filled(c)
 }
+
+// A worker whose certificates are out of date is given new ones.
+func TestRenews(t *testing.T) {
+	s := newStage(t)
+	c := s.claim(direct, s.class(immediately, driver), nil)
+	s.hold = true
+	s.untilState(c, cdi.StateRunning)
+	key := types.NamespacedName{Namespace: s.ns, Name: podspec.JobName(c.UID)}
+	secret := &corev1.Secret{}
+	s.must(s.c.Get(t.Context(), key, secret))
+	secret.Data[podspec.KeyCert] = []byte("old")
+	s.must(s.c.Update(t.Context(), secret))
+	s.must(s.reconcile(c))
+	s.must(s.c.Get(t.Context(), key, secret))
+	if string(secret.Data[podspec.KeyCert]) != "old" {
+		t.Error("renewed without need")
+	}
+	s.r.progress.answers[c.UID] = &answer{distrusted: true}
+	s.must(s.reconcile(c))
+	s.must(s.c.Get(t.Context(), key, secret))
+	if string(secret.Data[podspec.KeyCert]) == "old" {
+		t.Error("not renewed")
+	}
+	s.hold = false
+	s.filled(c)
+}

@@ -19,7 +19,7 @@ type sight struct {
 	state                 cdi.State // Scheduled, Running or Backoff
 	reason, message, hint string
 	restarts              int32
-	ready                 bool
+	ready, noNode         bool
 	nextTry               *time.Time
 	// ended: no container will run in this pod again; since when. result is what the newest container left, if it did.
 	ended  bool
@@ -165,7 +165,7 @@ func (s *sight) starting(pod *corev1.Pod, c corev1.ContainerStatus, now time.Tim
 	if p := condition(pod, corev1.PodScheduled); p != nil && p.Status == corev1.ConditionFalse {
 		s.reason = cmp.Or(p.Reason, corev1.PodReasonUnschedulable)
 		s.message = "no node takes the worker's pod: " + cmp.Or(p.Message, s.reason)
-		s.stuck = false
+		s.stuck, s.noNode = false, true
 		return
 	}
 	if w := c.State.Waiting; w != nil && w.Reason != "" && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {

@@ -46,6 +46,7 @@ func telling(w *world, s step) map[string]any {
 			restarts++
 		}
 		phase, ready = corev1.PodPending, s.sight.ready && p.State == cdi.StateRunning
+		a[cdi.AnnPodSchedulable] = strconv.FormatBool(!s.sight.noNode)
 	}
 	running, reason, message := "false", p.Reason, p.Message
 	switch p.State {

@@ -1,7 +1,6 @@
 package population
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -97,13 +96,13 @@ func (w *world) record() *job.Result {
 	return &r
 }
 
-// saidOf reads what this controller wrote on a claim.
+// saidOf reads what this controller wrote on a claim. What cannot be read is written anew.
 func saidOf(c *corev1.PersistentVolumeClaim) cdi.Population {
-	var p cdi.Population
-	if json.Unmarshal([]byte(c.Annotations[cdi.AnnPopulation]), &p) != nil {
+	p, err := cdi.PopulationOf(c.Annotations)
+	if err != nil || p == nil {
 		return cdi.Population{}
 	}
-	return p
+	return *p
 }
 
 // obstacle is what of the order keeps the claim from being filled, nil if nothing.
