@@ -163,7 +163,7 @@ func start(bin string, o Options) (_ *Env, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e.stops = append(e.stops, func() { os.RemoveAll(dir) })
+	e.stops = append(e.stops, func() { _ = os.RemoveAll(dir) })
 	e.Kubeconfig = filepath.Join(dir, "kubeconfig")
 	if err := os.WriteFile(e.Kubeconfig, ctl.KubeConfig, 0o600); err != nil {
 		return nil, err
