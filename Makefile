@@ -17,6 +17,9 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 GOLANGCI   = $(shell test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
 GORELEASER = $(shell test/tools/build.sh release github.com/goreleaser/goreleaser/v2)
+CRDGEN     = $(shell test/tools/build.sh crdgen sigs.k8s.io/controller-tools/cmd/controller-gen)
+API       := kubevirt.io/containerized-data-importer-api/pkg/apis
+CRDS      := cmd/internal/crd/generated
 FUZZTIME  ?= 8s
 
 # A tool that is absent fails a test here, where it would be skipped on a developer's machine.
@@ -66,6 +69,8 @@ test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, la
 	@test/suite.sh release 300 $(MAKE) --no-print-directory release-check
 	@test/suite.sh -end
 
+include test/cluster/cluster.mk
+
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
@@ -110,6 +115,16 @@ docs: build ## write the command line reference into docs/cli
 	rm -rf docs/cli
 	bin/cdictl docs --format markdown docs/cli
 
+# Generated in the main module, so that the fields of Kubernetes are those of its go.mod.
+.PHONY: crds crds-check
+crds: ## generate the CustomResourceDefinitions from the API module
+	rm -f $(CRDS)/*.yaml
+	$(CRDGEN) crd paths=$(API)/core/v1beta1 paths=$(API)/forklift/v1beta1 output:crd:dir=$(CRDS)
+crds-check: ## are the committed ones what `make crds` would write?
+	rm -rf .cache/crds
+	$(CRDGEN) crd paths=$(API)/core/v1beta1 paths=$(API)/forklift/v1beta1 output:crd:dir=.cache/crds
+	diff -r $(CRDS) .cache/crds
+
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what we link; needs vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
@@ -120,4 +135,4 @@ clean: ## remove what was built
 
 .PHONY: help
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -136,11 +136,28 @@ func (j *job) prepare(ctx context.Context) error {
 	if j.plan, err = plan.Make(j.facts()); err != nil {
 		return onSource("plan", j.name, err)
 	}
+	if j.req.OnPlan != nil {
+		j.req.OnPlan(j.explain(j.imageSize))
+	}
 	if j.imageSize < 0 {
 		j.size = -1
+		if room := j.req.room(); room > 0 && j.stored()-footer > room {
+			return j.onTarget("size", fmt.Errorf("the image has at least %d bytes, there is room for %d: %w", j.stored()-footer, room, errdef.ErrTooSmall))
+		}
 		return nil
 	}
 	return j.setSize(j.imageSize)
+}
+
+// footer is what a plain format may have behind the disk: that of a fixed VHD.
+const footer = 512
+
+// stored is the size of a plain image behind no codec, which all but is the disk; 0 where that is not known.
+func (j *job) stored() int64 {
+	if j.format.Random || j.codec != "" {
+		return 0
+	}
+	return max(j.info.Size, 0)
 }
 
 // setSize decides the disk's size from the image's.
@@ -148,7 +165,16 @@ func (j *job) setSize(imageSize int64) error {
 	if err := j.opts.Limits.CheckVirtualSize(max(imageSize, j.req.Size)); err != nil {
 		return onSource("read", j.name, err)
 	}
-	size, err := resize.Disk(imageSize, j.req.Size)
+	wanted := j.req.Size
+	if j.req.Max > 0 {
+		if room := j.req.room(); imageSize > room {
+			return j.onTarget("size", fmt.Errorf("the image has a virtual size of %d bytes, there is room for %d: %w", imageSize, room, errdef.ErrTooSmall))
+		}
+		if imageSize > wanted {
+			wanted = 0
+		}
+	}
+	size, err := resize.Disk(imageSize, wanted)
 	if err != nil {
 		return j.onTarget("size", err)
 	}
@@ -171,16 +197,28 @@ func (j *job) facts() plan.Facts {
 
 func (j *job) openSink(ctx context.Context) error {
 	size := j.size
-	if size < 0 && j.req.Size > 0 {
-		size = j.req.Size // the stream may be shorter, never longer
+	if size < 0 && j.most() > 0 {
+		size = j.most() // the stream may be shorter, never longer
 	}
 	var err error
 	j.sink, err = j.req.Target.Open(ctx, sink.Options{Size: size, Preallocate: j.req.Preallocate})
 	if err != nil {
 		return j.onTarget("open", err)
 	}
+	if j.size < 0 {
+		size = max(j.req.Size, j.stored())
+	}
 	j.req.Tracker.SetTotal(size)
 	return nil
+}
+
+// most is the bound of a stream whose size only its end tells, 0 for none. What is preallocated is claimed beforehand, so
+// there it is what will be kept of it.
+func (j *job) most() int64 {
+	if j.req.Preallocate && j.req.Size > 0 {
+		return j.req.Size
+	}
+	return j.req.room()
 }
 
 // unchanged asks a local source whether it still is what it was. Others pin their identity in each request.

@@ -348,3 +348,64 @@ type forbidden struct{}
 
 func (forbidden) Open(context.Context, sink.Options) (sink.Sink, error) { panic("opened") }
 func (forbidden) String() string                                        { return "forbidden" }
+
+// Max is room beyond Size: an image between the two keeps its own size.
+func TestMax(t *testing.T) {
+	disk := padded(raw())
+	size := int64(len(disk))
+	for _, c := range []struct {
+		name      string
+		size, max int64
+		stream    bool
+		want      int64 // -1: too small
+	}{
+		{"grown", size + 1024, size + 4096, false, size + 1024},
+		{"between", size - 512, size, false, size},
+		{"above", 512, size - 512, false, -1},
+		{"no size", 0, size, false, size},
+		{"no size, above", 0, size - 512, false, -1},
+		{"stream, grown", size + 1024, size + 4096, true, size + 1024},
+		{"stream, between", size - 512, size, true, size},
+		{"stream, above", 512, size - 4096, true, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, _ := onServer(t, disk, testserver.Options{NoRanges: c.stream, NoContentLength: c.stream})
+			path := filepath.Join(t.TempDir(), "disk")
+			var plans []importer.Explanation
+			track := new(progress.Tracker)
+			res, err := importer.Import(t.Context(), importer.Request{Source: src, Target: filesink.New(path, filesink.Options{}), Size: c.size, Max: c.max,
+				OnPlan: func(x importer.Explanation) { plans = append(plans, x) }, Options: importer.Options{Tracker: track}})
+			if len(plans) != 1 || plans[0].Format != "raw" || !c.stream && plans[0].VirtualSize != size {
+				t.Errorf("plans: %+v", plans)
+			}
+			if c.want < 0 {
+				if !errors.Is(err, errdef.ErrTooSmall) {
+					t.Errorf("%+v, %v", res, err)
+				}
+				return
+			}
+			if err != nil || res.VirtualSize != c.want || int64(len(read(t, path))) != c.want {
+				t.Errorf("%+v, %v", res, err)
+			}
+			if s := track.Snapshot(); s.Virtual != s.Total || s.Total != c.want {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+func TestCleanSpool(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".cdictl-spool-12", "mine"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := importer.CleanSpool(dir); err != nil {
+		t.Error(err)
+	}
+	onlyFiles(t, dir, "mine")
+	if err := importer.CleanSpool(filepath.Join(dir, "none")); err == nil {
+		t.Error("no error for no folder")
+	}
+}

@@ -79,7 +79,11 @@ func Explain(ctx context.Context, r Request) (Explanation, error) {
 	if err := j.prepare(ctx); err != nil {
 		return Explanation{}, err
 	}
-	return Explanation{Source: src.name, Format: src.format.Name, Codec: src.codec, Plan: j.plan, VirtualSize: j.size, StoredSize: src.info.Size}, nil
+	return j.explain(j.size), nil
+}
+
+func (j *job) explain(size int64) Explanation {
+	return Explanation{Source: j.name, Format: j.format.Name, Codec: j.codec, Plan: j.plan, VirtualSize: size, StoredSize: j.info.Size}
 }
 
 // String is the explanation for people, in a few lines.

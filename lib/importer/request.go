@@ -31,6 +31,12 @@ type Request struct {
 	Target sink.Target
 	// Size grows the disk to this many bytes; 0 keeps the image's virtual size. A disk is never shrunk.
 	Size int64
+	// Max is what the target has room for, at least Size: an image between the two keeps its own size, a larger one is
+	// errdef.ErrTooSmall. 0: with a Size that is the most, without one there is no bound.
+	Max int64
+	// OnPlan is told the plan before anything is done to the target, and before the sizes are found to fit: its
+	// VirtualSize is the image's. May be nil.
+	OnPlan func(Explanation)
 	// Checksum of the stored bytes, checked before anything becomes visible; zero: none.
 	Checksum verify.Digest
 	// Preallocate makes the target allocate every byte.
@@ -40,6 +46,9 @@ type Request struct {
 	Spool string
 	Options
 }
+
+// room is the size of the largest disk that r takes, 0 for any.
+func (r Request) room() int64 { return max(r.Size, r.Max) }
 
 // Result tells what an import did. Its JSON names are stable.
 type Result struct {

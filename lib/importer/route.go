@@ -140,9 +140,9 @@ func (j *job) stream(ctx context.Context) error {
 	j.req.Tracker.SetPhase("importing")
 	limit := j.opts.Limits.VirtualSize
 	so := transfer.StreamOptions{Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1)}
-	if j.req.Size > 0 && j.req.Size <= limit {
-		so.Max = j.req.Size
-		so.TooLarge = errdef.WithHint(fmt.Errorf("the disk is larger than the %d bytes asked for: %w", j.req.Size, errdef.ErrTooSmall),
+	if most := j.most(); most > 0 && most <= limit {
+		so.Max = most
+		so.TooLarge = errdef.WithHint(fmt.Errorf("the disk is larger than the %d bytes asked for: %w", most, errdef.ErrTooSmall),
 			"ask for a larger --size, or none")
 	}
 	so.Tail = func(tail []byte, length int64) (int64, error) {
@@ -161,7 +161,11 @@ func (j *job) stream(ctx context.Context) error {
 	if err := j.verify(); err != nil {
 		return err
 	}
-	return j.setSize(imageSize)
+	if err := j.setSize(imageSize); err != nil {
+		return err
+	}
+	j.req.Tracker.SetTotal(j.size)
+	return nil
 }
 
 // verify checks the stored bytes of a stream that was read out.

@@ -5,12 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/sink"
 	"github.com/cdictl/cdictl/lib/transfer"
 )
+
+// spoolPrefix begins the names of spools, for the moment that they have one.
+const spoolPrefix = ".cdictl-spool-"
+
+// CleanSpool removes from dir what a process that was killed in the wrong moment left of its spool. Most never had a name.
+func CleanSpool(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return &errdef.Error{Op: "look for old spools in", Name: dir, Err: err}
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), spoolPrefix) || !e.Type().IsRegular() {
+			continue
+		}
+		_ = os.Remove(filepath.Join(dir, e.Name())) // what cannot be removed is somebody's, and counts as used
+	}
+	return nil
+}
 
 // spool makes a sparse copy of the content, verifies it, and converts from there.
 func (j *job) spool(ctx context.Context) error {

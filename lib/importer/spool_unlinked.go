@@ -9,7 +9,7 @@ import (
 
 // openUnlinked makes a file and takes its name away.
 func openUnlinked(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".cdictl-spool-*")
+	f, err := os.CreateTemp(dir, spoolPrefix+"*")
 	if err != nil {
 		return nil, err
 	}

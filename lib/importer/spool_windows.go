@@ -8,7 +8,7 @@ import (
 
 // openSpool makes a file that the system deletes when its last handle closes.
 func openSpool(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".cdictl-spool-*")
+	f, err := os.CreateTemp(dir, spoolPrefix+"*")
 	if err != nil {
 		return nil, err
 	}

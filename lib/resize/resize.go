@@ -36,39 +36,6 @@ func Disk(imageSize, requested int64) (int64, error) {
 	return AlignUp(max(imageSize, requested), Sector)
 }
 
-// Usable is the largest disk that fits a filesystem of available bytes with an overhead (0.06 for 6%): whole MiB.
-func Usable(available int64, overhead float64) (int64, error) {
-	if err := check(available, overhead); err != nil {
-		return 0, err
-	}
-	n := math.Ceil(float64(available) / (1 + overhead))
-	return min(int64(n), available) &^ (Alignment - 1), nil
-}
-
-// Required is the capacity of a filesystem with an overhead on which a disk of size bytes fits: Usable of it is at
-// least size.
-func Required(size int64, overhead float64) (int64, error) {
-	if err := check(size, overhead); err != nil {
-		return 0, err
-	}
-	aligned, err := AlignUp(size, Alignment)
-	if err != nil {
-		return 0, err
-	}
-	n := math.Ceil(float64(aligned) * (1 + overhead))
-	if n >= math.MaxInt64 {
-		return 0, fmt.Errorf("disk of %d bytes with an overhead of %g: %w", size, overhead, errdef.ErrLimit)
-	}
-	return int64(n), nil
-}
-
-func check(size int64, overhead float64) error {
-	if size < 0 || !(overhead >= 0 && overhead < 1) {
-		return fmt.Errorf("size %d with overhead %g: sizes are positive, an overhead is in [0, 1): %w", size, overhead, errdef.ErrUsage)
-	}
-	return nil
-}
-
 // A Truncater is a disk that can be given a size: an *os.File.
 type Truncater interface{ Truncate(size int64) error }
 

@@ -30,30 +30,6 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-func TestFilesystem(t *testing.T) {
-	for _, c := range []struct {
-		size     int64
-		overhead float64
-	}{{0, 0.06}, {1, 0.06}, {1 << 20, 0.06}, {10 << 30, 0.06}, {10<<30 + 1, 0.055}, {1 << 50, 0.5}, {5 << 30, 0}} {
-		required, err := Required(c.size, c.overhead)
-		if err != nil {
-			t.Fatal(err)
-		}
-		usable, err := Usable(required, c.overhead)
-		if err != nil || usable < c.size {
-			t.Errorf("a disk of %d needs %d, of which %d is usable (%v)", c.size, required, usable, err)
-		}
-	}
-	if got, _ := Usable(1<<30, 0.06); got != 966<<20 {
-		t.Errorf("usable of 1 GiB with 6%%: %d", got)
-	}
-	for _, o := range []float64{-0.1, 1, math.NaN(), math.Inf(1)} {
-		if _, err := Required(1, o); !errors.Is(err, errdef.ErrUsage) {
-			t.Errorf("overhead %g: %v", o, err)
-		}
-	}
-}
-
 func TestParseSize(t *testing.T) {
 	for s, want := range map[string]int64{
 		"0": 0, "512": 512, "20Gi": 20 << 30, "20GiB": 20 << 30, "20G": 20e9, "20GB": 20e9, "1.5Ki": 1536, "0.1": 1, "1k": 1000,

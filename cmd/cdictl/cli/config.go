@@ -57,7 +57,7 @@ func (a *app) configure(c *cobra.Command) error {
 		return err
 	}
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		if err != nil || f.Changed || slices.Contains(notConfigurable, f.Name) || !v.IsSet(f.Name) {
+		if err != nil || f.Changed || slices.Contains(notConfigurable, f.Name) || f.Annotations[givenOnly] != nil || !v.IsSet(f.Name) {
 			return
 		}
 		from := fmt.Sprintf("%s: key %s", path, f.Name)
@@ -74,6 +74,18 @@ func (a *app) configure(c *cobra.Command) error {
 
 // notConfigurable are the flags that ask for something once, and the one that says where the file is.
 var notConfigurable = []string{"help", "config"}
+
+// givenOnly marks a flag that neither the environment nor the configuration file sets: another command's flag of the same
+// name means something else, or what it does must be asked for each time.
+const givenOnly = "given-only"
+
+func notFromConfig(fs *pflag.FlagSet, name string) {
+	f := fs.Lookup(name)
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[givenOnly] = []string{}
+}
 
 // envName is the environment variable of a flag.
 func envName(flag string) string {
@@ -122,7 +134,7 @@ func (a *app) readConfig(c *cobra.Command, v *viper.Viper) (string, error) {
 func flagNames(c *cobra.Command) []string {
 	var names []string
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if !slices.Contains(notConfigurable, f.Name) {
+		if !slices.Contains(notConfigurable, f.Name) && f.Annotations[givenOnly] == nil {
 			names = append(names, f.Name)
 		}
 	})

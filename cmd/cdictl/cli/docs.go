@@ -94,7 +94,7 @@ func markdown(c *cobra.Command) string {
 }
 
 func heading(title string) string {
-	title = strings.ReplaceAll(strings.ToLower(title), "http", "HTTP")
+	title = strings.NewReplacer("http", "HTTP", "datavolume", "DataVolume").Replace(strings.ToLower(title))
 	return strings.ToUpper(title[:1]) + title[1:]
 }
 

@@ -102,7 +102,7 @@ func (p *progressFlags) register(fs *pflag.FlagSet) {
 
 // diskFlags say what disk to make.
 type diskFlags struct {
-	size         size
+	size         diskSize
 	preallocate  bool
 	force        bool
 	checksum     string
@@ -112,7 +112,7 @@ type diskFlags struct {
 }
 
 func (d *diskFlags) register(fs *pflag.FlagSet) {
-	fs.Var(&d.size, "size", "grow the disk to this size (10Gi, 512M, bytes); never shrinks (default: the virtual size)")
+	fs.Var(&d.size, "size", "grow the disk to this size (10Gi, 512M, bytes); never shrinks; auto, the default, is the virtual size")
 	fs.BoolVar(&d.preallocate, "preallocate", false, "allocate every byte instead of leaving holes")
 	fs.BoolVarP(&d.force, "force", "f", false, "replace an existing file, or what a device holds")
 	fs.StringVar(&d.checksum, "checksum", "", "expected digest of the stored bytes, `alg:hex` (md5, sha1, sha256, sha512)")

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -10,11 +11,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// exitStatuses are the codes of package errdef in words; a test holds the two together.
-var exitStatuses = []struct {
+type exitMeaning struct {
 	code    int
 	meaning string
-}{
+}
+
+// exitStatuses are the codes of package errdef in words; a test holds the two together.
+var exitStatuses = []exitMeaning{
 	{0, "done"},
 	{1, "any other error"},
 	{2, "wrong usage: arguments, flags, environment or configuration file"},
@@ -46,10 +49,12 @@ type flagGroup struct {
 
 // The headings, in order. A flag is put under one by annotation; the others are plain flags.
 const (
-	groupKey    = "group"
-	groupPlain  = "FLAGS"
-	groupHTTP   = "HTTP FLAGS"
-	groupLimits = "LIMIT FLAGS"
+	groupKey     = "group"
+	groupPlain   = "FLAGS"
+	groupDV      = "DATAVOLUME FLAGS"
+	groupCluster = "CLUSTER FLAGS"
+	groupHTTP    = "HTTP FLAGS"
+	groupLimits  = "LIMIT FLAGS"
 )
 
 // grouped sets the heading of all flags that register adds to fs.
@@ -57,7 +62,10 @@ func grouped(fs *pflag.FlagSet, group string, register func(*pflag.FlagSet)) {
 	part := pflag.NewFlagSet("", pflag.ContinueOnError)
 	register(part)
 	part.VisitAll(func(f *pflag.Flag) {
-		f.Annotations = map[string][]string{groupKey: {group}}
+		if f.Annotations == nil {
+			f.Annotations = map[string][]string{}
+		}
+		f.Annotations[groupKey] = []string{group}
 	})
 	fs.AddFlagSet(part)
 }
@@ -66,7 +74,7 @@ func grouped(fs *pflag.FlagSet, group string, register func(*pflag.FlagSet)) {
 func flagGroups(c *cobra.Command) []flagGroup {
 	c.InitDefaultHelpFlag()
 	var groups []flagGroup
-	for _, title := range []string{groupPlain, groupHTTP, groupLimits} {
+	for _, title := range []string{groupPlain, groupDV, groupCluster, groupHTTP, groupLimits} {
 		g := flagGroup{title, pflag.NewFlagSet("", pflag.ContinueOnError)}
 		add := func(f *pflag.Flag) {
 			of := groupPlain
@@ -113,7 +121,7 @@ func sections(c *cobra.Command, cols int) []section {
 	}
 	return append(s,
 		section{"CONFIGURATION", configuration, false},
-		section{"EXIT STATUS", exitStatusText(), true})
+		section{"EXIT STATUS", exitStatusText(c), true})
 }
 
 func description(c *cobra.Command) string {
@@ -123,10 +131,17 @@ func description(c *cobra.Command) string {
 	return c.Short + "."
 }
 
-func exitStatusText() string {
+// exitNote annotates a command that has an exit status of its own, with the line about it.
+const exitNote = "exit"
+
+func exitStatusText(c *cobra.Command) string {
 	lines := make([]string, len(exitStatuses))
 	for i, e := range exitStatuses {
 		lines[i] = fmt.Sprintf("  %-4d %s", e.code, e.meaning)
+	}
+	if own := c.Annotations[exitNote]; own != "" {
+		at := 1 + slices.IndexFunc(exitStatuses[1:], func(e exitMeaning) bool { return e.code > 2 })
+		lines = slices.Insert(lines, at, own)
 	}
 	return strings.Join(lines, "\n")
 }

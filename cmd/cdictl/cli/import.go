@@ -3,11 +3,11 @@ package cli
 import "github.com/spf13/cobra"
 
 func (a *app) importCommand() *cobra.Command {
-	t := transferFlags{http: &httpFlags{}}
+	t, d := transferFlags{http: &httpFlags{}}, dvFlags{}
 	c := &cobra.Command{
-		Use:   "import SOURCE TARGET [flags]",
+		Use:   "import SOURCE {TARGET | --dv NAME} [flags]",
 		Short: "Make a raw disk out of an image from a URL, a file or stdin",
-		Long: `Makes a raw disk out of a disk image.
+		Long: `Makes a raw disk out of a disk image, here or in a cluster.
 
 SOURCE is http://…, https://…, file://…, a path, or - for stdin. Its format (raw, qcow2, fixed VHD) and compression
 (gzip, xz, zstd, bzip2) are found by content, never by name.
@@ -16,7 +16,14 @@ TARGET is a new file, a block device (on Linux), or - for stdout. A file is spar
 on disk, and its checksum was found right. A device is overwritten from its first byte to its last, with zeros behind the
 disk, and shows no partition table or filesystem until all is there; one that holds any now wants --force. On stdout the
 disk comes in guest order with its zeros, a checksum can be verified only at the end, and nothing is promised before exit
-status 0; the result is told on stderr then.`,
+status 0; the result is told on stderr then.
+
+With --dv NAME the disk is made in a cluster: SOURCE is http://… or https://…, a DataVolume is made that a worker fills,
+and the import is followed until it is done. Its size is read from the image's header here, unless --size says it. Flags
+about the server (--username, --ca-file, …) are for that look; the worker takes its secrets from the cluster (--secret,
+--header-secret, --ca-configmap). Ctrl-C stops following, and the import goes on. A DataVolume of the name that has the
+same spec is followed; one that has another is exit status 19. If the import fails, the exit status is that of the
+cause.`,
 		Example: `# a cloud image, verified by the checksum file beside it
 %[1]s import https://cloud.example/images/server.qcow2 disk.img --checksum-file https://cloud.example/images/SHA256SUMS
 
@@ -26,13 +33,29 @@ status 0; the result is told on stderr then.`,
 # how would the bytes travel, and why?
 %[1]s import --explain https://host.example/server.qcow2 disk.img
 
+# into a new DataVolume, as large as the image
+%[1]s import https://cloud.example/images/server.qcow2 --dv server -n vms
+
+# of 40 GiB, on a class that would wait for a pod, and come back at once
+%[1]s import https://cloud.example/images/server.qcow2 --dv server --size 40Gi --storage-class local --immediate --wait=false
+
 # from a server that wants a token, into another program
 %[1]s import --token-file token https://host.example/server.qcow2 - | ssh host 'dd of=/dev/vdb bs=1M'`,
-		Args: arguments("SOURCE", "TARGET"),
+		Args: cobra.ArbitraryArgs, // --dv, which decides what is wanted, can come from the environment too
 	}
 	t.register(c)
 	t.http.register(c.Flags())
+	d.register(c.Flags())
 	return a.command(c, func(c *cobra.Command, args []string) error {
+		if err := sourceOrDV(d.name)(c, args); err != nil {
+			return err
+		}
+		if err := d.check(t.http, given(c)); err != nil {
+			return usage(c, err)
+		}
+		if d.name != "" {
+			return a.importDV(c.Context(), &t, &d, args[0])
+		}
 		return a.transfer(c.Context(), &t, args[0], args[1])
 	})
 }

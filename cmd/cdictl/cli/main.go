@@ -35,7 +35,12 @@ func (a *app) main(args []string) int {
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil {
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	var left detached
+	if err != nil && ctx.Err() != nil && !errors.As(err, &left) {
 		err = context.Canceled // whatever else broke, broke because of it
 	}
 	a.report(err)
@@ -76,10 +81,11 @@ func (a *app) watchSignals(cancel func()) (stop func()) {
 
 // report says on stderr what went wrong, in one line, and in a second one what to do.
 func (a *app) report(err error) {
+	var left detached
 	switch {
 	case err == nil:
 		return
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !errors.As(err, &left):
 		a.say(canceled)
 	default:
 		a.say("cdictl: " + clean(err.Error()))

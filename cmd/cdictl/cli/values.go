@@ -32,6 +32,23 @@ func (s *size) String() string {
 
 func (*size) Type() string { return "size" }
 
+// diskSize is a size that can be left to the image: auto, which is 0.
+type diskSize int64
+
+// Set implements pflag.Value.
+func (s *diskSize) Set(text string) error {
+	if text == "auto" {
+		*s = 0
+		return nil
+	}
+	return (*size)(s).Set(text)
+}
+
+func (s *diskSize) String() string { return (*size)(s).String() }
+
+// Type is what help shows as the value.
+func (*diskSize) Type() string { return "size" }
+
 // choice is a flag's value out of a few.
 type choice struct {
 	value   string

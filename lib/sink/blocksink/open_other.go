@@ -18,5 +18,12 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if err := t.checkOptions(o); err != nil {
 		return nil, err
 	}
-	return nil, t.fail("open", errdef.WithHint(fmt.Errorf("block devices can be written on Linux only: %w", errdef.ErrUnsupported), "write to a file, or to - and pipe that"))
+	return nil, t.fail("open", onlyLinux())
+}
+
+// Size is errdef.ErrUnsupported.
+func (t *Target) Size() (int64, error) { return 0, t.fail("open", onlyLinux()) }
+
+func onlyLinux() error {
+	return errdef.WithHint(fmt.Errorf("block devices can be written on Linux only: %w", errdef.ErrUnsupported), "write to a file, or to - and pipe that")
 }

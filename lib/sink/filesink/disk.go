@@ -71,10 +71,8 @@ func newDisk(t *Target, f *os.File, path, part string, o sink.Options) *disk {
 
 // prepare makes the empty part ready for its first byte.
 func (d *disk) prepare(ctx context.Context) error {
-	if fi, err := os.Stat(d.path); d.t.o.Force && err == nil {
-		if err := keepAttributes(d.f, fi); err != nil {
-			return d.t.explain("open", err, -1)
-		}
+	if err := d.attributes(); err != nil {
+		return d.t.explain("open", err, -1)
 	}
 	if d.t.o.Direct != DirectOff {
 		var err error
@@ -92,6 +90,23 @@ func (d *disk) prepare(ctx context.Context) error {
 	d.grown.Store(d.o.Size)
 	if d.o.Preallocate {
 		return d.allocate(ctx, d.o.Size)
+	}
+	return nil
+}
+
+// attributes gives the part owner and mode: those asked for, else those of the file that it will replace.
+func (d *disk) attributes() error {
+	o := &d.t.o
+	if fi, err := os.Stat(d.path); o.Force && err == nil {
+		if err := keepAttributes(d.f, fi); err != nil {
+			return err
+		}
+	}
+	if err := giveAway(d.f, o.UID, o.GID); err != nil {
+		return err
+	}
+	if o.Mode != 0 { // after the owner: giving a file away may take bits of its mode
+		return d.f.Chmod(o.Mode.Perm())
 	}
 	return nil
 }
@@ -209,10 +224,8 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 	if err := d.sync(ctx); err != nil {
 		return d.t.explain("flush", err, size)
 	}
-	if fi, err := os.Stat(d.path); d.t.o.Force && err == nil {
-		if err := keepAttributes(d.f, fi); err != nil {
-			return d.t.explain("commit", err, size)
-		}
+	if err := d.attributes(); err != nil {
+		return d.t.explain("commit", err, size)
 	}
 	if err := ctx.Err(); err != nil {
 		return d.t.fail("commit", err)

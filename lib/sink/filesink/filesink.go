@@ -36,6 +36,11 @@ type Options struct {
 	// followed: the file behind it is replaced, the link stays.
 	Force  bool
 	Direct Direct
+	// Mode, if not 0, is given to the file whatever the umask and the file that it replaces have.
+	Mode fs.FileMode
+	// UID and GID, if not nil, are given to the file where this process may give files away. Where it may not, the file
+	// keeps its owner, and that is no error: look at it if it matters.
+	UID, GID *int
 }
 
 // A Target is one file to be made. It implements sink.Target.

@@ -92,6 +92,52 @@ func keepAttributes(f *os.File, old fs.FileInfo) error {
 	return f.Chmod(old.Mode().Perm())
 }
 
+// giveAway sets owner and group as far as this process may.
+func giveAway(f *os.File, uid, gid *int) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	for _, set := range []struct {
+		want     *int
+		have     int
+		uid, gid int
+	}{{uid, int(st.Uid), value(uid), -1}, {gid, int(st.Gid), -1, value(gid)}} {
+		if set.want == nil || *set.want == set.have {
+			continue
+		}
+		// EINVAL: the ID is none of this user namespace.
+		err := f.Chown(set.uid, set.gid)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
+}
+
+func value(p *int) int {
+	if p == nil {
+		return -1
+	}
+	return *p
+}
+
+// dropPart removes a part that a killed writer left, and reports whether there was one.
+func dropPart(path string) (bool, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	f, err := lockPart(path) // whatever was there is gone then
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(os.Remove(path), f.Close())
+}
+
 // syncFolder makes the name of path durable.
 func syncFolder(path string) error {
 	d, err := os.Open(filepath.Dir(path))

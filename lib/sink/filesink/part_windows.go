@@ -61,3 +61,18 @@ func isNoSpace(err error) bool {
 func isQuota(err error) bool    { return errors.Is(err, windows.ERROR_NOT_ENOUGH_QUOTA) }
 func isTooBig(err error) bool   { return errors.Is(err, windows.ERROR_FILE_TOO_LARGE) }
 func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
+
+// giveAway: owners come from the folder.
+func giveAway(*os.File, *int, *int) error { return nil }
+
+// dropPart removes a part that a killed writer left, and reports whether there was one.
+func dropPart(path string) (bool, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	f, err := lockPart(path)
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(os.Remove(path), f.Close())
+}

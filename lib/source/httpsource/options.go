@@ -24,6 +24,8 @@ type Options struct {
 
 	// CAFile is a PEM bundle, or a folder of *.pem, *.crt and *.cer, trusted beside the system's authorities.
 	CAFile string
+	// CAs are PEM certificates trusted beside the system's and CAFile's, for who has them in memory.
+	CAs []byte
 	// CertFile and KeyFile are PEM files of a client certificate, shown to the URL's origin only. An empty KeyFile
 	// means that CertFile holds both.
 	CertFile, KeyFile string

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,16 +20,29 @@ const maxCAFile = 16 << 20
 
 func (s *Source) tlsConfig() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.o.Insecure} //nolint:gosec // the user's own choice
+	if s.o.CAFile == "" && len(s.o.CAs) == 0 {
+		return cfg, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a machine without authorities of its own
+	}
+	cfg.RootCAs = pool
+	if len(s.o.CAs) > 0 {
+		n, err := addPEM(pool, s.o.CAs)
+		if err == nil && n == 0 {
+			err = errors.New("there is none")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("CA certificates: %w: %w", err, errdef.ErrUsage)
+		}
+	}
 	if s.o.CAFile == "" {
 		return cfg, nil
 	}
 	files, err := caFiles(s.o.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("CA file: %w: %w", err, errdef.ErrUsage)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool() // a machine without authorities of its own
 	}
 	found := 0
 	for _, f := range files {
@@ -42,7 +56,6 @@ func (s *Source) tlsConfig() (*tls.Config, error) {
 		return nil, errdef.WithHint(fmt.Errorf("CA file %s holds no certificate: %w", s.o.CAFile, errdef.ErrUsage),
 			"give a PEM bundle, or a folder of *.pem, *.crt and *.cer files")
 	}
-	cfg.RootCAs = pool
 	return cfg, nil
 }
 
@@ -78,11 +91,25 @@ func addCerts(pool *x509.CertPool, path string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for rest := b; ; {
+	n, err := addPEM(pool, b)
+	if err != nil {
+		return n, err
+	}
+	if n == 0 && !bytes.Contains(b, []byte("-----BEGIN")) {
+		if c, err := x509.ParseCertificate(b); err == nil {
+			pool.AddCert(c)
+			n++
+		}
+	}
+	return n, nil
+}
+
+// addPEM adds every certificate of a bundle.
+func addPEM(pool *x509.CertPool, b []byte) (n int, err error) {
+	for {
 		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
+		if block, b = pem.Decode(b); block == nil {
+			return n, nil
 		}
 		if block.Type != "CERTIFICATE" {
 			continue
@@ -94,13 +121,6 @@ func addCerts(pool *x509.CertPool, path string) (int, error) {
 		pool.AddCert(c)
 		n++
 	}
-	if n == 0 && !bytes.Contains(b, []byte("-----BEGIN")) {
-		if c, err := x509.ParseCertificate(b); err == nil {
-			pool.AddCert(c)
-			n++
-		}
-	}
-	return n, nil
 }
 
 func (s *Source) clientCert() (tls.Certificate, error) {

@@ -48,6 +48,9 @@ func TestTrust(t *testing.T) {
 		{"bundle", httpsource.Options{CAFile: bundle}, nil, ""},
 		{"folder", httpsource.Options{CAFile: folder}, nil, ""},
 		{"folder with DER", httpsource.Options{CAFile: der}, nil, ""},
+		{"in memory", httpsource.Options{CAs: append(append([]byte(nil), other.PEM...), ca.PEM...)}, nil, ""},
+		{"in memory and in a file", httpsource.Options{CAs: other.PEM, CAFile: bundle}, nil, ""},
+		{"nothing in memory", httpsource.Options{CAs: []byte("text")}, errdef.ErrUsage, "there is none"},
 		{"insecure", httpsource.Options{Insecure: true}, nil, ""},
 		{"system only", httpsource.Options{}, errdef.ErrUnavailable, `issuer "CN=right authority"`},
 		{"other", httpsource.Options{CAFile: other.WriteFile(t, dir, "other.pem")}, errdef.ErrUnavailable, `subject "CN=test server"`},
@@ -56,7 +59,7 @@ func TestTrust(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := quick
-			o.CAFile, o.Insecure = tt.o.CAFile, tt.o.Insecure
+			o.CAFile, o.CAs, o.Insecure = tt.o.CAFile, tt.o.CAs, tt.o.Insecure
 			r := &retries{}
 			got, err := fetch(t, newSource(t, url+"/disk.img", o), r.env())
 			if tt.want != nil {

@@ -170,6 +170,29 @@ func (m *Meter) Retry(r source.Retry) {
 	m.print(fmt.Sprintf("retry %d in %s: %s\n", r.Attempt, delay(r.Delay), msg))
 }
 
+// noteLine is what JSON progress says beside numbers.
+type noteLine struct {
+	Note string `json:"note"`
+}
+
+// Say tells something on a line of its own.
+func (m *Meter) Say(text string) {
+	if m.o.Quiet {
+		return
+	}
+	text = m.o.Clean(text)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.stopped:
+	case m.o.Mode == JSON:
+		m.json(noteLine{text})
+	default:
+		m.erase()
+		m.print(text + "\n")
+	}
+}
+
 // delay rounds to what a person wants to read.
 func delay(d time.Duration) time.Duration {
 	if d < time.Second {

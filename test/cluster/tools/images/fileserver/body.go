@@ -44,18 +44,23 @@ func (b *body) Write(p []byte) (int, error) {
 		if at := b.rule.FlipAt; at != nil && *at >= b.sent && *at < b.sent+n {
 			p[*at-b.sent] ^= 0xff // p is the buffer of io.Copy, which is filled anew for the next write
 		}
+		b.count(n) // before it is sent: who has it all may ask at once
 		written, err := b.ResponseWriter.Write(p[:n])
+		b.count(int64(written) - n)
 		total += written
 		b.sent += int64(written)
-		b.server.mu.Lock()
-		b.server.count(b.request).Bytes += int64(written)
-		b.server.mu.Unlock()
 		if err != nil {
 			return total, err
 		}
 		p = p[n:]
 	}
 	return total, nil
+}
+
+func (b *body) count(n int64) {
+	b.server.mu.Lock()
+	b.server.count(b.request).Bytes += n
+	b.server.mu.Unlock()
 }
 
 // room is how many of n bytes may be sent before something happens.

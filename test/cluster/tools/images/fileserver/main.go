@@ -5,11 +5,13 @@
 //	GET, PUT     /rules    the list of rules, see Rule; a PUT replaces all of them
 //	GET, DELETE  /counts   requests and bytes by path, see Count; a DELETE starts again at zero
 //	GET          /ca.pem   the certificate to trust for HTTPS, made when the server started
+//	PUT          /files/NAME   a file for the folder
 package main
 
 import (
 	"encoding/json"
 	"flag"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -53,6 +55,11 @@ func (s *server) admin(ca []byte) http.Handler {
 		defer s.mu.Unlock()
 		s.counts = map[string]*Count{}
 	})
+	mux.HandleFunc("PUT /files/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.store(r.PathValue("name"), r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
 	mux.HandleFunc("PUT /rules", func(w http.ResponseWriter, r *http.Request) {
 		var rules []*Rule
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
@@ -70,6 +77,23 @@ func (s *server) admin(ca []byte) http.Handler {
 		s.rules = rules
 	})
 	return mux
+}
+
+// store makes a file appear in the folder, whole.
+func (s *server) store(name string, content io.Reader) error {
+	part := "." + name + ".part"
+	f, err := s.root.Create(part)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return s.root.Rename(part, name)
 }
 
 func (s *server) show(w http.ResponseWriter, v any) {
