@@ -22,6 +22,11 @@ API       := kubevirt.io/containerized-data-importer-api/pkg/apis
 CRDS      := cmd/internal/crd/generated
 FUZZTIME  ?= 8s
 
+# Whether a package's tests need an API server is told by what they import.
+WITH_TESTS     = go list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./lib/... ./cmd/... ./examples/... ./test/internal/...
+UNIT_PACKAGES  = $(shell $(WITH_TESTS) | grep -v cmd/internal/apitest | cut -d' ' -f1)
+API_PACKAGES   = $(shell $(WITH_TESTS) | grep cmd/internal/apitest | cut -d' ' -f1) ./test/api
+
 # A tool that is absent fails a test here, where it would be skipped on a developer's machine.
 TESTENV := CDICTL_REQUIRE_TOOLS=1 CDICTL_BIN=bin/cdictl
 
@@ -47,7 +52,7 @@ test: deps ## pass all tests
 	@test/suite.sh -end
 test-suites:
 	@test/suite.sh build 180 $(MAKE) --no-print-directory build vet
-	@$(TESTENV) test/suite.sh unit 390 go test -timeout 15m ./lib/... ./cmd/... ./examples/... ./test/internal/...
+	@$(TESTENV) test/suite.sh unit 390 go test -timeout 15m $(UNIT_PACKAGES)
 	@test/suite.sh layering 60 go test -timeout 10m ./test/layering
 	@$(TESTENV) test/suite.sh oracle 180 go test -timeout 10m ./test/oracle
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
@@ -77,7 +82,7 @@ vet: ## go vet
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long
-	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -short -timeout 15m ./lib/... ./cmd/...
+	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -short -timeout 15m $(filter-out %/examples/%,$(UNIT_PACKAGES))
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in test/tools/lint

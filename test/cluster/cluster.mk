@@ -22,7 +22,6 @@ kubectl: ## kubectl in the test cluster: make kubectl ARGS='get pods -A'
 	@test/cluster/enter.sh kubectl $(ARGS)
 
 # A real etcd and kube-apiserver, and no nodes. CDICTL_REQUIRE_TOOLS: without the binaries tests fail, they are not skipped.
-API_PACKAGES = $(shell go list ./cmd/agent/... ./cmd/internal/... ./test/api/... 2>/dev/null)
 test-api: ## tests of the agent on a real API server (at most 10 minutes with a cold build)
 	@test/cluster/build.sh api
 	CDICTL_REQUIRE_TOOLS=1 KUBEBUILDER_ASSETS=$(CURDIR)/.cache/cluster/bin go test -p 1 -timeout 10m $(API_PACKAGES)

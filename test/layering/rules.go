@@ -80,6 +80,7 @@ var Rules = []Group{
 		May: []string{"commands", "jobs", "job runner", "ground", "words", "ends", "urls", "sources", "sinks", "formats", "format list", "codecs", "movers", "importer"},
 		Modules: []string{
 			"github.com/spf13/", "github.com/schollz/progressbar/", "golang.org/x/", "k8s.io/", "sigs.k8s.io/", "kubevirt.io/",
+			"github.com/go-logr/logr", "github.com/google/go-containerregistry/",
 		},
 		Why: "commands parse and call; test machinery does not go into the binary"},
 	{Name: "examples", Packages: []string{"examples/..."},
