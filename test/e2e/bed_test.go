@@ -59,7 +59,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer the.Close()
+	defer func() { _ = the.Close() }()
 	return m.Run()
 }
 

@@ -22,7 +22,7 @@ func cgroups(uid string) []string {
 	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup/memory", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
-			return nil // containers come and go
+			return nil //nolint:nilerr // containers come and go
 		}
 		if strings.HasSuffix(path, "pod"+uid) {
 			entries, _ := os.ReadDir(path)

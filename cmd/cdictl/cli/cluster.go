@@ -9,7 +9,7 @@ import (
 // clusterFlags say which cluster, and which namespace of it.
 type clusterFlags struct{ kube.Options }
 
-func (k *clusterFlags) register(to *pflag.FlagSet) { grouped(to, groupCluster, k.Options.Register) }
+func (k *clusterFlags) register(to *pflag.FlagSet) { grouped(to, groupCluster, k.Register) }
 
 // connect is the cluster that the flags name.
 func (a *app) connect(k *clusterFlags) (*kube.Cluster, error) {

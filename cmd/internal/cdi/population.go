@@ -36,6 +36,7 @@ type Population struct {
 // State is a step on a claim's way, in this order.
 type State string
 
+// The steps.
 const (
 	StateWaiting    State = "Waiting"            // for a source object, Secret, ConfigMap, class
 	StateConsumer   State = "WaitingForConsumer" // WaitForFirstConsumer, and no pod has asked for the claim

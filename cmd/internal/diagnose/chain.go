@@ -24,7 +24,7 @@ func chain(v *view) []Link {
 	if v.ImportSource != nil {
 		add(Link{"VolumeImportSource", v.ImportSource.Name, "there", v.ImportSource.CreationTimestamp.Time, ""})
 	}
-	for _, r := range v.Objects.References() {
+	for _, r := range v.References() {
 		l := Link{Kind: r.Kind, Name: r.Name, State: "there"}
 		for _, a := range v.Absent {
 			if a == r {

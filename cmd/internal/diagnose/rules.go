@@ -81,7 +81,7 @@ func claimLost(v *view) *Finding {
 	}
 	return &Finding{ID: "ClaimLost", Verdict: Failed, Summary: "has failed: the volume of its claim is gone", Since: since(bound),
 		Cause: name + " was deleted while claim " + v.Name + " was bound to it; the data is lost",
-		Next: []string{"Delete the claim, and a new one is made and filled: kubectl -n " + v.Namespace + " delete pvc " + v.Name}}
+		Next:  []string{"Delete the claim, and a new one is made and filled: kubectl -n " + v.Namespace + " delete pvc " + v.Name}}
 }
 
 func beingDeleted(v *view) *Finding {

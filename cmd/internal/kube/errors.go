@@ -49,7 +49,7 @@ func (c *Cluster) wrap(ctx context.Context, verb string, r Resource, namespace, 
 	if namespace != "" && !r.Cluster {
 		what += " in namespace " + namespace
 	}
-	class, hint := c.class(ctx, verb, r, namespace, err)
+	hint, class := c.class(ctx, verb, r, namespace, err)
 	err = fmt.Errorf("%s %s: %w", verb, what, err)
 	if class != nil {
 		err = classified{err, class}
@@ -60,44 +60,44 @@ func (c *Cluster) wrap(ctx context.Context, verb string, r Resource, namespace, 
 	return err
 }
 
-func (c *Cluster) class(ctx context.Context, verb string, r Resource, namespace string, err error) (class error, hint string) {
+func (c *Cluster) class(ctx context.Context, verb string, r Resource, namespace string, err error) (hint string, class error) {
 	var network net.Error
 	var address *url.Error
 	switch {
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
-		return context.Canceled, ""
+		return "", context.Canceled
 	case IsNoKind(err) && r.Group == DataVolumes.Group:
-		return errdef.ErrNotFound, "the cluster does not know this kind: install the agent first: cdictl install | kubectl apply -f -"
+		return "the cluster does not know this kind: install the agent first: cdictl install | kubectl apply -f -", errdef.ErrNotFound
 	case apierrors.IsNotFound(err) && verb != "create":
-		return errdef.ErrNotFound, fmt.Sprintf("see what there is: kubectl get %s%s", r.Resource, inNamespace(r, namespace))
+		return fmt.Sprintf("see what there is: kubectl get %s%s", r.Resource, inNamespace(r, namespace)), errdef.ErrNotFound
 	case apierrors.IsNotFound(err):
-		return errdef.ErrNotFound, "is there such a namespace? kubectl get namespaces"
+		return "is there such a namespace? kubectl get namespaces", errdef.ErrNotFound
 	case apierrors.IsUnauthorized(err):
-		return errdef.ErrUnauthorized, "log in to the cluster again, or choose another context: --context"
+		return "log in to the cluster again, or choose another context: --context", errdef.ErrUnauthorized
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-		return errdef.ErrTooSmall, fmt.Sprintf("see the quota of the namespace: kubectl describe quota%s", inNamespace(r, namespace))
+		return fmt.Sprintf("see the quota of the namespace: kubectl describe quota%s", inNamespace(r, namespace)), errdef.ErrTooSmall
 	case apierrors.IsForbidden(err):
-		return errdef.ErrUnauthorized, fmt.Sprintf("ask for the right to %s %s; look with: kubectl auth can-i %s %s%s", verb, r.Resource, verb, resourceArg(r), inNamespace(r, namespace))
+		return fmt.Sprintf("ask for the right to %s %s; look with: kubectl auth can-i %s %s%s", verb, r.Resource, verb, resourceArg(r), inNamespace(r, namespace)), errdef.ErrUnauthorized
 	case apierrors.IsAlreadyExists(err):
-		return errdef.ErrExists, ""
+		return "", errdef.ErrExists
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return errdef.ErrUsage, ""
+		return "", errdef.ErrUsage
 	case apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed calling webhook"):
-		return errdef.ErrUnavailable, "the agent that checks DataVolumes does not answer: kubectl get pods -A -l app.kubernetes.io/name=cdi-agent"
+		return "the agent that checks DataVolumes does not answer: kubectl get pods -A -l app.kubernetes.io/name=cdi-agent", errdef.ErrUnavailable
 	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), errors.Is(err, context.DeadlineExceeded):
-		return errdef.ErrTimeout, "the API server at " + c.Host + " is slow: try again"
+		return "the API server at " + c.Host + " is slow: try again", errdef.ErrTimeout
 	case apierrors.IsTooManyRequests(err), apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err),
 		errors.As(err, &network), errors.As(err, &address):
-		return errdef.ErrUnavailable, "is the cluster at " + c.Host + " up, and is this the right context? kubectl cluster-info"
+		return "is the cluster at " + c.Host + " up, and is this the right context? kubectl cluster-info", errdef.ErrUnavailable
 	}
-	return nil, ""
+	return "", nil
 }
 
 func resourceArg(r Resource) string {
 	if r.Group == "" {
-		return r.GroupVersionResource.Resource
+		return r.Resource
 	}
-	return r.GroupVersionResource.Resource + "." + r.Group
+	return r.Resource + "." + r.Group
 }
 
 func inNamespace(r Resource, namespace string) string {

@@ -246,7 +246,7 @@ func handshake(t *testing.T, server, client *tls.Config) error {
 		if err == nil {
 			_, err = s.Write([]byte("x"))
 		}
-		a.Close()
+		_ = a.Close()
 		served <- err
 	}()
 	c := tls.Client(b, client)
@@ -254,6 +254,6 @@ func handshake(t *testing.T, server, client *tls.Config) error {
 	if err == nil {
 		_, err = c.Read(make([]byte, 1)) // in TLS 1.3 a server's refusal comes after the client is content
 	}
-	b.Close()
+	_ = b.Close()
 	return errors.Join(err, <-served)
 }
