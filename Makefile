@@ -34,6 +34,23 @@ TESTENV := CDICTL_REQUIRE_TOOLS=1 CDICTL_BIN=bin/cdictl
 build: ## build bin/cdictl, static, for this machine
 	$(GOBUILD) -o bin/ ./cmd/cdictl
 
+# The agent for both architectures, and its image: made by a Go program, no docker. IMAGE names it.
+DIST  ?= dist
+IMAGE ?= ghcr.io/cdictl/agent:$(VERSION)
+AGENTLDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+.PHONY: image manifest
+image: ## pack the agent's image into dist, as docker archives and an OCI layout
+	@for a in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$a go build -trimpath -buildvcs=false -ldflags '$(AGENTLDFLAGS)' -o .cache/image/$$a/agent ./cmd/agent; \
+	done
+	@go run ./cmd/internal/image -name '$(IMAGE)' -out $(DIST) -created '$(DATE)' -version '$(VERSION)' -revision '$(COMMIT)' \
+		amd64=.cache/image/amd64/agent arm64=.cache/image/arm64/agent
+manifest: build ## write what installs the agent into dist/cdictl-agent.yaml
+	@mkdir -p $(DIST)
+	@bin/cdictl install --check never --image '$(IMAGE)' >$(DIST)/cdictl-agent.yaml
+	@echo $(DIST)/cdictl-agent.yaml
+
 .PHONY: demo
 demo: deps build ## do the main job once: serve an image on loopback, import, verify, tell
 	test/demo.sh

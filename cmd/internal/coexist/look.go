@@ -72,7 +72,7 @@ func Look(ctx context.Context, c dynamic.Interface) (Facts, error) {
 
 // looker keeps the first error; after it nothing is asked any more.
 type looker struct {
-	ctx    context.Context //nolint:containedctx // it lives as long as the call of Look
+	ctx    context.Context // it lives as long as the call of Look
 	client dynamic.Interface
 	facts  Facts
 	err    error

@@ -29,7 +29,7 @@ func writeLayout(out string, o options, images map[string]v1.Image) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
+	defer os.RemoveAll(dir) //nolint:errcheck // the system empties its folder for temporary files
 	l, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func tarFolder(out, dir string, at time.Time) (err error) {
 	defer func() {
 		f.Close()
 		if err != nil {
-			os.Remove(f.Name()) //nolint:errcheck // the error that counts is returned
+			os.Remove(f.Name()) //nolint:errcheck // the error that counts is the one returned
 		}
 	}()
 	w := tar.NewWriter(f)

@@ -107,7 +107,7 @@ func Make(ctx context.Context, c dynamic.Interface, o Options) (Plan, error) {
 }
 
 type planner struct {
-	ctx     context.Context //nolint:containedctx // it lives as long as the call of Make
+	ctx     context.Context // it lives as long as the call of Make
 	client  dynamic.Interface
 	options Options
 	plan    Plan
@@ -250,7 +250,7 @@ func (p *planner) get(s Step) (*unstructured.Unstructured, error) {
 	u, err := p.client.Resource(s.Resource).Namespace(s.Namespace).Get(p.ctx, s.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // as promised
+		return nil, nil
 	case err != nil:
 		return nil, failed("look at", s.String(), err)
 	}

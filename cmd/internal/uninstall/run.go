@@ -47,47 +47,62 @@ func (p Plan) Run(ctx context.Context, c dynamic.Interface, patience time.Durati
 
 func (p Plan) managersGone(ctx context.Context, c dynamic.Interface, patience time.Duration) error {
 	pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	var left []string
-	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
+	return until(ctx, patience, func(ctx context.Context) (left string, err error) {
 		l, err := c.Resource(pods).Namespace(p.namespace).List(ctx, metav1.ListOptions{LabelSelector: cdi.LabelName + "=" + cdi.Agent})
 		if err != nil {
-			return false, failed("list", "pods", err)
+			return "pods of the agent", err
 		}
-		left = names(l.Items)
-		return len(left) == 0, nil
+		if len(l.Items) == 0 {
+			return "", nil
+		}
+		return "pods " + strings.Join(names(l.Items), ", ") + " in namespace " + p.namespace, nil
 	})
-	return slow(ctx, err, "pods "+strings.Join(left, ", ")+" in namespace "+p.namespace)
 }
 
 // gone waits until the API server has finished deleting.
 func gone(ctx context.Context, c dynamic.Interface, steps []Step, patience time.Duration) error {
-	var left string
-	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
+	return until(ctx, patience, func(ctx context.Context) (left string, err error) {
 		for _, s := range steps {
 			u, err := c.Resource(s.Resource).Namespace(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
 				continue
 			}
-			if err != nil {
-				return false, failed("look at", s.String(), err)
-			}
+			s.With = ""
 			left = s.String()
+			if err != nil {
+				return left, err
+			}
 			if f := u.GetFinalizers(); len(f) > 0 {
 				left += " (waits for " + strings.Join(f, ", ") + ")"
 			}
-			return false, nil
+			return left, nil
 		}
-		return true, nil
+		return "", nil
 	})
-	return slow(ctx, err, left)
 }
 
-func slow(ctx context.Context, err error, left string) error {
+// until looks again and again what is left, until that is nothing. An API server that does not answer for a moment is no
+// reason to give up: it is asked again.
+func until(ctx context.Context, patience time.Duration, look func(context.Context) (left string, err error)) error {
+	var left string
+	var lookErr error
+	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
+		if l, err := look(ctx); err == nil || left == "" {
+			left, lookErr = l, err
+		}
+		if apierrors.IsForbidden(lookErr) {
+			return false, failed("look at", left, lookErr)
+		}
+		return left == "" && lookErr == nil, nil
+	})
 	if err == nil || ctx.Err() != nil || !wait.Interrupted(err) {
 		return err
 	}
-	return errdef.WithHint(fmt.Errorf("still being deleted: %s: %w", left, errdef.ErrTimeout),
-		"look at what holds it (kubectl get -o yaml shows finalizers), and run the command again")
+	err = fmt.Errorf("still being deleted: %s: %w", left, errdef.ErrTimeout)
+	if lookErr != nil {
+		err = fmt.Errorf("%w: %w", err, lookErr)
+	}
+	return errdef.WithHint(err, "look at what holds it (kubectl get -o yaml shows finalizers), and run the command again")
 }
 
 func names(all []unstructured.Unstructured) []string {
