@@ -356,6 +356,8 @@ func metrics(t *testing.T, e *apitest.Env, p *process) {
 			t.Fatal(err)
 		}
 	}
+	// Its server makes itself a key first, which readiness does not wait for.
+	apitest.Within(t, 30*time.Second, func() error { _, _, err := get(t, "https://"+p.metrics+"/metrics", ""); return err })
 	for _, c := range []struct {
 		name, token string
 		want        int
