@@ -62,8 +62,8 @@ func TestProfileFollows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)} //nolint:gosec // nobody is slow here
-	go s.Serve(listener)
+	s := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = s.Serve(listener) }()
 	defer s.Close()
 	speaks := func(version uint16, cipher ...uint16) bool {
 		c, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version, CipherSuites: cipher})

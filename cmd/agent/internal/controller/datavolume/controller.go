@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -148,11 +149,11 @@ func (r *reconciler) waiting(ctx context.Context, _ client.Object) []reconcile.R
 func (r *reconciler) config(ctx context.Context) (*cdiv1.CDIConfig, error) {
 	var config cdiv1.CDIConfig
 	err := r.client.Get(ctx, client.ObjectKey{Name: cdi.ConfigName}, &config)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("CDIConfig %s: %w", cdi.ConfigName, err)
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return &config, nil
+	case apierrors.IsNotFound(err):
 		return nil, nil
 	}
-	return &config, nil
+	return nil, fmt.Errorf("CDIConfig %s: %w", cdi.ConfigName, err)
 }

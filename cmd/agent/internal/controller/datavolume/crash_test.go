@@ -143,7 +143,7 @@ func scripts() map[string]script {
 	}
 	bound := func(l *life) { l.w.must(bind(l.w.Context(), l.c, l.w.ns, l.key.Name, corev1.ClaimBound)) }
 	return map[string]script{
-		"populator": {class: classNow, reads: true, parts: []func(*life){say(scheduled), say(running), bound, say(done)}},
+		"populator": {class: classNow, parts: []func(*life){say(scheduled), say(running), bound, say(done)}},
 		"plain":     {class: localNow, reads: true, parts: []func(*life){bound, say(running), say(done)}},
 		"claim deleted": {class: classNow, parts: []func(*life){say(running), func(l *life) {
 			w := *l.w

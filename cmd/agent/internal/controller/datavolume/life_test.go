@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -62,10 +61,11 @@ func TestImport(t *testing.T) {
 		t.Errorf("progress %s", dv.Status.Progress)
 	}
 	apitest.Within(t, patience, func() error {
-		if _, err := w.source(dv); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the VolumeImportSource is still there: %v", err)
+		_, err := w.source(dv)
+		if err == nil {
+			return errors.New("the VolumeImportSource is still there")
 		}
-		return nil
+		return client.IgnoreNotFound(err)
 	})
 	want := map[string]int32{
 		"Normal Pending": 1, "Normal ImportScheduled": 1, "Normal ImportInProgress": 1, "Warning Error": 1, "Normal Bound": 1, "Normal ImportSucceeded": 1,

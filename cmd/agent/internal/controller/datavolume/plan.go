@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -164,13 +165,13 @@ func (r *reconciler) classOf(ctx context.Context, w *work) (*storagev1.StorageCl
 	}
 	class := &storagev1.StorageClass{}
 	err := r.client.Get(ctx, client.ObjectKey{Name: *name}, class)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("StorageClass %s: %w", *name, err)
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return class, nil
+	case apierrors.IsNotFound(err):
 		return nil, nil
 	}
-	return class, nil
+	return nil, fmt.Errorf("StorageClass %s: %w", *name, err)
 }
 
 // bindsLate says that the class of the claim waits for its first consumer. A claim that names its volume never waits.

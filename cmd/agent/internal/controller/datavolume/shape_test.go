@@ -54,7 +54,7 @@ func TestShapes(t *testing.T) {
 					t.Run(full, func(t *testing.T) {
 						sub := *w
 						sub.T = t
-						dv := sub.dataVolume(full, class, all...)
+						sub.dataVolume(full, class, all...)
 						want := cdiv1.Pending
 						switch class {
 						case classLate:
@@ -62,7 +62,7 @@ func TestShapes(t *testing.T) {
 						case localLate:
 							want = cdiv1.WaitForFirstConsumer
 						}
-						dv = sub.await(full, want)
+						dv := sub.await(full, want)
 						if dv.Status.ClaimName != full || dv.Status.Progress != "N/A" {
 							t.Errorf("status %+v", dv.Status)
 						}

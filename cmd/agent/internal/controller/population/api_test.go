@@ -309,7 +309,7 @@ func TestClaimDeleted(t *testing.T) {
 			s.hold = true
 			s.untilState(c, cdi.StateRunning)
 			s.must(s.c.Delete(t.Context(), c))
-			deadline := time.Now().Add(30 * time.Second)
+			deadline := time.Now().Add(2 * time.Minute)
 			for {
 				s.must(s.reconcile(c))
 				err := s.c.Get(t.Context(), client.ObjectKeyFromObject(c), &corev1.PersistentVolumeClaim{})

@@ -73,8 +73,6 @@ func annotated(key, value string) change {
 	return func(w *world) { w.claim.Annotations[key] = value }
 }
 
-func onPrime(key, value string) change { return func(w *world) { w.prime.Annotations[key] = value } }
-
 func podded(w *world) {
 	w.pod = podspec.Import(podspec.Input{Claim: w.claim, Working: w.working()})
 	w.pod.UID, w.pod.CreationTimestamp = "pod", metav1.NewTime(noon)

@@ -136,7 +136,7 @@ func TestManager(t *testing.T) {
 	took := time.Since(began)
 	time.Sleep(time.Second) // for events on their way
 	stop()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		s.play()
 		left := slices.DeleteFunc(s.leftovers(), func(n string) bool { return strings.HasPrefix(n, "claim disk-") })
 		if len(left) == 0 {

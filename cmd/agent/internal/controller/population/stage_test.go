@@ -170,7 +170,7 @@ func (s *stage) reconcile(c *corev1.PersistentVolumeClaim) error {
 // until goes on until the claim is as it should be.
 func (s *stage) until(c *corev1.PersistentVolumeClaim, what string, ok func(p cdi.Population, c *corev1.PersistentVolumeClaim) bool) *corev1.PersistentVolumeClaim {
 	s.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // the machine may be busy
 	for {
 		err := s.reconcile(c)
 		now := s.get(c)
@@ -326,7 +326,7 @@ func (s *stage) leftovers() (names []string) {
 // clean waits until nothing is left but the claim.
 func (s *stage) clean() {
 	s.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		s.play()
 		left := s.leftovers()
