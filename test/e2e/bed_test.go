@@ -59,8 +59,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
-	defer func() { _ = the.Close() }()
-	return m.Run()
+	code := m.Run()
+	if err := the.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+	}
+	return code
 }
 
 // on returns the bed, or ends the test if there is none.

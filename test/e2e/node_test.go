@@ -21,8 +21,11 @@ import (
 func cgroups(uid string) []string {
 	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup/memory", func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fs.SkipDir // containers come and go
+		}
 		if err != nil || !d.IsDir() {
-			return nil //nolint:nilerr // containers come and go
+			return err
 		}
 		if strings.HasSuffix(path, "pod"+uid) {
 			entries, _ := os.ReadDir(path)

@@ -62,7 +62,7 @@ func (c *Client) Close() error {
 	if err := c.proxy.Process.Kill(); err != nil {
 		return err
 	}
-	_ = <-c.done // of a process that was killed
+	_ = <-c.done // it was killed
 	return nil
 }
 
