@@ -162,6 +162,7 @@ func TestAgentRole(t *testing.T) {
 		{"list", "apps", "deployments", "", "cdi-deployment"}:                                        true,
 		{"list", "apps", "deployments", "", ""}:                                                      false,
 		{"get", "", "secrets", "x", "any"}:                                                           false,
+		{"patch", "", "secrets", "x", "any"}:                                                         false,
 		{"get", "", "secrets", "cdi", "another"}:                                                     false,
 		{"list", "", "secrets", "", ""}:                                                              false,
 		{"list", "", "secrets", "cdi", ""}:                                                           false,

@@ -15,8 +15,9 @@ var read = []string{"get", "list", "watch"}
 // begin with RBAC. A test holds the two together.
 //
 // Not among them is to get, list or watch Secrets: a user's Secret is mounted into the worker by kubelet, and the Secret of
-// a job is written and deleted unread. Two ways to their content remain. Who may make pods in a namespace can mount its
-// Secrets, and that cannot be avoided: workers are pods. And the answer to a patch, even an empty one, is the whole object.
+// a job is written and deleted unread. It is updated whole, never patched: the answer to a patch, even an empty one, is the
+// object with all its content. One way to that remains. Who may make pods in a namespace can mount its Secrets, and that
+// cannot be avoided: workers are pods.
 func clusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		// What people ask for, and what they are told of it.
@@ -34,7 +35,7 @@ func clusterRules() []rbacv1.PolicyRule {
 		rule("", with(read, "create", "patch", "delete"), "persistentvolumeclaims"),
 		rule("", with(read, "patch"), "persistentvolumes"),
 		rule("", with(read, "create", "delete"), "pods"),
-		rule("", []string{"create", "patch", "delete"}, "secrets"),
+		rule("", []string{"create", "update", "delete"}, "secrets"),
 		rule("", []string{"list"}, "events"),
 		rule("events.k8s.io", []string{"create", "patch"}, "events"),
 

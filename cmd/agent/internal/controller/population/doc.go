@@ -17,7 +17,7 @@
 // RBAC: core/persistentvolumeclaims get list watch create patch delete
 // RBAC: core/persistentvolumes get list watch patch
 // RBAC: core/pods get list watch create delete
-// RBAC: core/secrets create patch delete
+// RBAC: core/secrets create update delete
 // RBAC: core/events list
 // RBAC: core/configmaps get (in the manager's own namespace: certificates of CDIConfig's proxy)
 // RBAC: events.k8s.io/events create patch

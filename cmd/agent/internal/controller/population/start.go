@@ -10,9 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
-	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cdictl/cdictl/cmd/agent/internal/podspec"
@@ -120,13 +119,22 @@ func (r *reconciler) writeJob(ctx context.Context, w *world) error {
 		}
 	}
 	o := podspec.OwnedBy(w.claim)
-	secret := applycorev1.Secret(podspec.JobName(w.claim.UID), w.claim.Namespace).
-		WithLabels(map[string]string{cdi.LabelApp: cdi.App, cdi.LabelManagedBy: cdi.ManagedBy}).
-		WithOwnerReferences(applymetav1.OwnerReference().WithAPIVersion(o.APIVersion).WithKind(o.Kind).WithName(o.Name).WithUID(o.UID).WithController(true)).
-		WithType(corev1.SecretTypeOpaque).
-		WithData(data)
-	if err := r.Apply(ctx, secret, owner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("secret %s: %w", podspec.JobName(w.claim.UID), err)
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: podspec.JobName(w.claim.UID), Namespace: w.claim.Namespace,
+			Labels:          map[string]string{cdi.LabelApp: cdi.App, cdi.LabelManagedBy: cdi.ManagedBy},
+			OwnerReferences: []metav1.OwnerReference{o},
+		},
+		Type: corev1.SecretTypeOpaque,
+		Data: data,
+	}
+	// Never a patch: to be allowed one is to be shown any Secret whose name one knows, as the answer is the whole object.
+	err = r.Create(ctx, secret)
+	if apierrors.IsAlreadyExists(err) {
+		err = r.Update(ctx, secret)
+	}
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", secret.Name, err)
 	}
 	return nil
 }
