@@ -21,12 +21,14 @@ image=localhost/cdi-agent:e2e
 mkdir -p "$E2E_BIN" "$E2E_WORK"
 
 command -v qemu-img >/dev/null || test/deps.sh
-nice -n 10 go build -o "$E2E_BIN/" ./cmd/cdictl ./cmd/agent
+CGO_ENABLED=0 nice -n 10 go build -trimpath -o "$E2E_BIN/" ./cmd/cdictl ./cmd/agent
 nice -n 10 go test -c -o "$E2E_BIN/e2e.test" ./test/e2e
 "$here/deps.sh"
 "$here/build.sh" "$(if [ -z "${E2E_KUBECONFIG:-}" ]; then echo node; else echo images; fi)"
 "$here/images.sh" box fileserver
-mkimage -o "$E2E_BIN/agent.tar" -name "$image" -entrypoint /agent -user 107:107 "$E2E_BIN/agent=/agent"
+arch=$(go env GOARCH)
+go run ./cmd/internal/image -name "$image" -out "$E2E_BIN" -version e2e "$arch=$E2E_BIN/agent" >/dev/null
+agent=$E2E_BIN/cdictl-agent_linux_$arch.tar
 export E2E_INSTALL="--image $image ${E2E_INSTALL:-}"
 test=("$E2E_BIN/e2e.test" -test.timeout 30m -test.v)
 for flag; do
@@ -36,7 +38,7 @@ done
 
 cd test/e2e
 if [ -n "${E2E_KUBECONFIG:-}" ]; then
-	for archive in "$images"/{box,fileserver}.tar "$E2E_BIN/agent.tar"; do
+	for archive in "$images"/{box,fileserver}.tar "$agent"; do
 		${E2E_LOAD:?set it to a command that loads image archives, such as: kind load image-archive} "$archive"
 	done
 	KUBECONFIG=$(realpath "$E2E_KUBECONFIG") exec "${test[@]}"
@@ -46,6 +48,6 @@ if [ -z "$(pid1)" ]; then
 	trap '"$here/down.sh"' EXIT
 	"$here/up.sh"
 fi
-"$here/load.sh" "$E2E_BIN/agent.tar"
+"$here/load.sh" "$agent"
 "$here/enter.sh" kubectl delete namespace cdi --ignore-not-found # the image has the name of the last one
 E2E_STATE=$state "$here/enter.sh" "${test[@]}"
