@@ -109,7 +109,7 @@ func (j *job) direct(ctx context.Context) error {
 
 // segment is a length for transfer.Copy that decodes no cluster twice and makes remote reads worth their round trip.
 func (j *job) segment() int64 {
-	n := int64(1 << 20)
+	n := int64(2 << 20) // half of the system calls of 1 MiB; a disk gains no more from longer ones
 	if !j.info.Local {
 		n = 4 << 20
 	}
