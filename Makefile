@@ -75,9 +75,10 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
 
-# And these to 23 more, a third of it the race detector, which makes most of our tests five times slower; linter and release build their tools from source where .cache has none.
+# And these to 52 more. The race detector makes most of our tests five times slower; linter, release, api and e2e build
+# their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
-test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration
+test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration, the agent on an API server and on a node
 	@test/suite.sh -begin
 	@$(MAKE) --no-print-directory test-suites
 	@test/suite.sh race 300 $(MAKE) --no-print-directory race
@@ -89,6 +90,9 @@ test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, la
 	@test/suite.sh table 60 $(MAKE) --no-print-directory table
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh release 300 $(MAKE) --no-print-directory release-check
+	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
+	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
+	@test/suite.sh e2e 1200 $(MAKE) --no-print-directory test-e2e
 	@test/suite.sh -end
 
 include test/cluster/cluster.mk

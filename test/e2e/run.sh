@@ -17,7 +17,7 @@ set -euo pipefail
 . "$(dirname "$0")/../cluster/env.sh"
 cd "$root"
 export E2E_BIN=$root/.cache/e2e/bin E2E_WORK=$root/.cache/e2e/images
-image=localhost/cdi-agent:e2e
+image=agent.test/cdi-agent:e2e
 mkdir -p "$E2E_BIN" "$E2E_WORK"
 
 command -v qemu-img >/dev/null || test/deps.sh

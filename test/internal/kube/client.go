@@ -62,7 +62,7 @@ func (c *Client) Close() error {
 	if err := c.proxy.Process.Kill(); err != nil {
 		return err
 	}
-	_ = <-c.done // it was killed
+	<-c.done // it was killed
 	return nil
 }
 

@@ -64,13 +64,13 @@ func TestProfileFollows(t *testing.T) {
 	}
 	s := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = s.Serve(listener) }()
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	speaks := func(version uint16, cipher ...uint16) bool {
 		c, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: version, CipherSuites: cipher})
 		if err != nil {
 			return false
 		}
-		c.Close()
+		_ = c.Close()
 		return true
 	}
 	for _, c := range []struct {
