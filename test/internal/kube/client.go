@@ -62,7 +62,10 @@ func (c *Client) Close() error {
 	if err := c.proxy.Process.Kill(); err != nil {
 		return err
 	}
-	<-c.done // it was killed
+	var killed *exec.ExitError
+	if err := <-c.done; !errors.As(err, &killed) {
+		return err
+	}
 	return nil
 }
 
