@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/internal/testserver"
@@ -14,7 +15,7 @@ import (
 
 func TestRedirectIsPinned(t *testing.T) {
 	content := random(6<<20, 40)
-	f, target := file(t, content, testserver.Options{})
+	f, target := file(t, content, testserver.Options{WriteSize: 256 << 10, Pause: 2 * time.Millisecond})
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		d := &testserver.Redirector{Targets: []string{target}, Status: status}
 		s := newSource(t, testserver.Start(t, d)+"/latest.img", quick)
