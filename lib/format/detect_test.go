@@ -73,11 +73,11 @@ func TestDetectMagic(t *testing.T) {
 		{"tar", tarOf("disk.img"), nil, "tar", "", true},
 		{"ova", tarOf("vm.ovf"), nil, "ova", "", true},
 		{"fixed vhd", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "vpc", "fixed", false},
-		{"dynamic vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), nil, "vpc", "dynamic", true},
-		{"differencing vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x04"), nil, "vpc", "dynamic", true},
-		{"dynamic vhd that lost its head", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), "vpc", "dynamic", true},
+		{"dynamic vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), nil, "vpc", "dynamic", false},
+		{"differencing vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x04"), nil, "vpc", "dynamic", false},
+		{"dynamic vhd that lost its head", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), "vpc", "dynamic", false},
 		{"vhd of a wrong type", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x07"), "vpc", "fixed", false},
-		{"cut in the vhd's head", []byte("conectix"), []byte("conectix"), "vpc", "dynamic", true},
+		{"cut in the vhd's head", []byte("conectix"), []byte("conectix"), "vpc", "dynamic", false},
 		{"footer of 511 bytes", make([]byte, 4096), placed(512, 1, "conectix\x00\x00\x00\x00"), "vpc", "VHD", true},
 		{"qcow2 whose last sector is a footer", []byte("QFI\xfb\x00\x00\x00\x03"), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "qcow2", "", false},
 		{"footer in a tail that is no sector", make([]byte, 300), placed(300, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "raw", "", false},
@@ -176,7 +176,7 @@ func TestDetectQemu(t *testing.T) {
 		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", true}, {"vhdx", "", true}, {"parallels", "", true},
 		{"vmdk", "subformat=monolithicSparse", true}, {"vmdk", "subformat=streamOptimized", true},
 		{"vmdk", "subformat=monolithicFlat", true}, {"vmdk", "subformat=twoGbMaxExtentSparse", true},
-		{"vpc", "subformat=dynamic", true}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},
+		{"vpc", "subformat=dynamic", false}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},
 	} {
 		t.Run(tt.format+" "+tt.options, func(t *testing.T) {
 			path := filepath.Join(dir, fmt.Sprint("disk", i))

@@ -56,7 +56,9 @@ func list() []Format {
 		refuse("tar", "tar archive", "unpack it first (tar xf) and import the disk inside", "", head(257, "ustar")),
 		{Name: "vpc", Title: "fixed VHD", Readable: true,
 			match: isFixedVHD, open: openVHD, describe: describeVHD, size: sizeVHD},
-		refuse("vpc", "dynamic or differencing VHD", hintConvert, "", isVHD),
+		// A differencing one too.
+		{Name: "vpc", Title: "dynamic VHD", Readable: true, Random: true,
+			match: isVHD, open: openDynamicVHD, describe: describeDynamicVHD, learn: learnVHD},
 		refuse("vpc", "VHD", "append one zero byte to the file and try again", "its footer has 511 bytes, as before Virtual PC 2004",
 			func(_, tail []byte) bool {
 				return len(tail) == vhd.FooterSize && at(tail, 1, vhd.Cookie+"\x00\x00\x00")
