@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
 	"github.com/cdictl/cdictl/lib/image"
 )
@@ -28,6 +29,25 @@ func describeDynamicVHD(ctx context.Context, ra io.ReaderAt, size int64, o Optio
 }
 
 func learnVHD(o Options) image.Learner { return vhd.NewLearner(o.Limits) }
+
+func openVDI(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Image, error) {
+	img, err := vdi.Open(ctx, ra, size, o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+func describeVDI(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Details, error) {
+	info, err := vdi.Describe(ctx, ra, size, o.Limits)
+	if err != nil {
+		return Details{}, err
+	}
+	d := Details{Format: "vdi", VirtualSize: info.VirtualSize, StoredSize: max(size, 0), ClusterSize: info.BlockSize}
+	return withParent(d, "", info.Parent), nil // a UUID, no file name
+}
+
+func learnVDI(o Options) image.Learner { return vdi.NewLearner(o.Limits) }
 
 // withParent names the parent of a differencing disk, which is of the same format.
 func withParent(d Details, dir, parent string) Details {

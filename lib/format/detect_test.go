@@ -51,7 +51,7 @@ func TestDetectMagic(t *testing.T) {
 		{"vmdk text without title", []byte("# made by hand\nversion=3\n"), nil, "vmdk", "descriptor", true},
 		{"vmdk text, zeros behind", append([]byte("# Disk DescriptorFile"), make([]byte, 100)...), nil, "vmdk", "descriptor", true},
 		{"a script", []byte("# Copyright\necho\n"), nil, "raw", "", false},
-		{"vdi", placed(512, 0x40, "\x7f\x10\xda\xbe"), nil, "vdi", "", true},
+		{"vdi", placed(512, 0x40, "\x7f\x10\xda\xbe"), nil, "vdi", "", false},
 		{"qed", []byte("QED\x00"), nil, "qed", "", true},
 		{"parallels", []byte("WithoutFreeSpace"), nil, "parallels", "", true},
 		{"parallels extended", []byte("WithouFreSpacExt"), nil, "parallels", "", true},
@@ -173,7 +173,7 @@ func TestDetectQemu(t *testing.T) {
 		refused         bool
 	}{
 		{"qcow2", "compat=0.10", false}, {"qcow2", "compat=1.1", false}, {"raw", "", false},
-		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", true}, {"vhdx", "", true}, {"parallels", "", true},
+		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", false}, {"vhdx", "", true}, {"parallels", "", true},
 		{"vmdk", "subformat=monolithicSparse", true}, {"vmdk", "subformat=streamOptimized", true},
 		{"vmdk", "subformat=monolithicFlat", true}, {"vmdk", "subformat=twoGbMaxExtentSparse", true},
 		{"vpc", "subformat=dynamic", false}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/cdictl/cdictl/lib/format/qcow2"
+	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
 )
 
@@ -33,7 +34,8 @@ func list() []Format {
 			head(0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")),
 		refuse("vmdk", "VMware disk descriptor", hintConvert, "it names the files that hold the disk and is none itself",
 			func(head, _ []byte) bool { return isDescriptor(head) }),
-		refuse("vdi", "VirtualBox disk", hintConvert, "", head(0x40, "\x7f\x10\xda\xbe")),
+		{Name: "vdi", Title: "VirtualBox disk", Readable: true, Random: true,
+			match: head(vdi.MagicOffset, vdi.Magic), open: openVDI, describe: describeVDI, learn: learnVDI},
 		refuse("qed", "QEMU enhanced disk", hintConvert, "", head(0, "QED\x00")),
 		refuse("parallels", "Parallels disk", hintConvert, "", any2(head(0, "WithoutFreeSpace"), head(0, "WithouFreSpacExt"))),
 		refuse("bochs", "Bochs growing disk", hintConvert, "", head(0, "Bochs Virtual HD Image")),

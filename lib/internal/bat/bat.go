@@ -230,3 +230,11 @@ func (t *Table) Append(runs []image.Run, first, n int64) []image.Run {
 	}
 	return runs
 }
+
+// Finish checks that a stored file of that length holds all blocks: for a table whose Stored was not known.
+func (t *Table) Finish(stored int64) error {
+	if t.end > stored {
+		return fmt.Errorf("%s: blocks end at %d, past the end of the stored file (%d bytes): %w", t.Format, t.end, stored, errdef.ErrCorrupt)
+	}
+	return nil
+}
