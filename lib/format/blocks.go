@@ -6,6 +6,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
+	"github.com/cdictl/cdictl/lib/format/vhdx"
 	"github.com/cdictl/cdictl/lib/image"
 )
 
@@ -48,6 +49,27 @@ func describeVDI(ctx context.Context, ra io.ReaderAt, size int64, o Options) (De
 }
 
 func learnVDI(o Options) image.Learner { return vdi.NewLearner(o.Limits) }
+
+func openVHDX(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Image, error) {
+	img, err := vhdx.Open(ctx, ra, size, o.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+func describeVHDX(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Details, error) {
+	info, err := vhdx.Describe(ctx, ra, size, o.Limits)
+	if err != nil {
+		return Details{}, err
+	}
+	d := Details{
+		Format: "vhdx", VirtualSize: info.VirtualSize, StoredSize: max(size, 0), ClusterSize: info.BlockSize, DirtyFlag: info.Dirty,
+	}
+	return withParent(d, o.Dir, info.Parent), nil
+}
+
+func learnVHDX(o Options) image.Learner { return vhdx.NewLearner(o.Limits) }
 
 // withParent names the parent of a differencing disk, which is of the same format.
 func withParent(d Details, dir, parent string) Details {

@@ -41,7 +41,7 @@ func TestDetectMagic(t *testing.T) {
 		{"qcow2 of the future", []byte("QFI\xfb\x00\x00\x00\x09"), nil, "qcow2", "", false},
 		{"qcow2 version 0", []byte("QFI\xfb\x00\x00\x00\x00"), nil, "qcow2", "", false},
 		{"qcow2 cut behind the magic", []byte("QFI\xfb\x00"), nil, "qcow2", "", false},
-		{"vhdx", []byte("vhdxfile"), nil, "vhdx", "", true},
+		{"vhdx", []byte("vhdxfile"), nil, "vhdx", "", false},
 		{"vmdk sparse", []byte("KDMV\x01"), nil, "vmdk", "virtual disk", true},
 		{"vmdk COWD", []byte("COWD\x01"), nil, "vmdk", "ESX", true},
 		{"vmdk SE sparse", []byte("\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"), nil, "vmdk", "SE", true},
@@ -173,7 +173,7 @@ func TestDetectQemu(t *testing.T) {
 		refused         bool
 	}{
 		{"qcow2", "compat=0.10", false}, {"qcow2", "compat=1.1", false}, {"raw", "", false},
-		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", false}, {"vhdx", "", true}, {"parallels", "", true},
+		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", false}, {"vhdx", "", false}, {"parallels", "", true},
 		{"vmdk", "subformat=monolithicSparse", true}, {"vmdk", "subformat=streamOptimized", true},
 		{"vmdk", "subformat=monolithicFlat", true}, {"vmdk", "subformat=twoGbMaxExtentSparse", true},
 		{"vpc", "subformat=dynamic", false}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},

@@ -6,6 +6,7 @@ import (
 	"github.com/cdictl/cdictl/lib/format/qcow2"
 	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
+	"github.com/cdictl/cdictl/lib/format/vhdx"
 )
 
 // Hints of refused formats.
@@ -26,7 +27,8 @@ func list() []Format {
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
 			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2},
-		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
+		{Name: "vhdx", Title: "Hyper-V virtual disk", Readable: true, Random: true,
+			match: head(0, vhdx.Magic), open: openVHDX, describe: describeVHDX, learn: learnVHDX},
 		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
 		refuse("vmdk", "VMware ESX sparse disk", hintConvert, "", head(0, "COWD")),
 		// SE sparse: the constant header's magic and version 2.1.

@@ -3,6 +3,7 @@
 package bat
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -84,15 +85,7 @@ func New(l Layout, lim limits.Limits) (*Table, error) {
 // disjoint sorts areas and cuts them so that none overlaps another.
 func disjoint(areas []Area) []Area {
 	areas = slices.Clone(areas)
-	slices.SortStableFunc(areas, func(a, b Area) int {
-		switch {
-		case a.Start < b.Start:
-			return -1
-		case a.Start > b.Start:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(areas, func(a, b Area) int { return cmp.Compare(a.Start, b.Start) })
 	out := areas[:0]
 	for _, a := range areas {
 		if n := len(out); n > 0 {
