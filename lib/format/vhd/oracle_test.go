@@ -1,7 +1,10 @@
 package vhd
 
 import (
+	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/format/formattest"
@@ -27,5 +30,25 @@ func reader(t *testing.T) formattest.Reader {
 func TestOracle(t *testing.T) {
 	for _, c := range testimage.VHDCases() {
 		t.Run(c.Name, func(t *testing.T) { formattest.Oracle(t, c, reader(t)) })
+	}
+}
+
+// sameAsQemu compares a disk with what qemu-img reads from file.
+func sameAsQemu(t *testing.T, file, disk []byte) {
+	t.Helper()
+	testimage.Require(t, "qemu-img")
+	path := filepath.Join(t.TempDir(), "disk.vhd")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := testimage.Raw(t.Context(), path, path+".raw", "-f", "vpc"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path + ".raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, disk) {
+		t.Errorf("qemu-img reads another disk, of %d bytes", len(got))
 	}
 }

@@ -101,10 +101,10 @@ func (l *ring) entry(at int64) (e entry, ok bool, err error) {
 	if sum != le.Uint32(b[4:]) {
 		return e, false, nil
 	}
-	return e, l.patches(e, func(patch) {}), nil
+	return e, l.patches(e, nil), nil
 }
 
-// patches tells what e writes; false if a part of it is not valid.
+// patches tells what e writes; false if a part of it is not valid. Without yield it only looks.
 func (l *ring) patches(e entry, yield func(patch)) bool {
 	le := binary.LittleEndian
 	data := descriptorSectors(e.descriptors) // the next data sector
@@ -132,12 +132,15 @@ func (l *ring) patches(e entry, yield func(patch)) bool {
 			if string(s[:4]) != "data" || uint64(le.Uint32(s[4:]))<<32|uint64(le.Uint32(s[4092:])) != e.sequence {
 				return false
 			}
-			// The descriptor has the first 8 and the last 4 bytes, in whose places the sector has marks.
-			p.data = slices.Concat(d[8:16], s[8:4092], d[4:8])
+			if yield != nil { // the descriptor has the first 8 and the last 4 bytes, where the sector has marks
+				p.data = slices.Concat(d[8:16], s[8:4092], d[4:8])
+			}
 		default:
 			return false
 		}
-		yield(p)
+		if yield != nil {
+			yield(p)
+		}
 	}
 	return true
 }
