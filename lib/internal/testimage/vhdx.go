@@ -156,7 +156,7 @@ func (v *VHDX) guid(at int, s string) {
 	copy(v.B[at:], b)
 }
 
-// U16, U32 and U64 write a number, and return v.
+// U16 writes a number, and returns v.
 func (v *VHDX) U16(at int, n uint16) *VHDX { binary.LittleEndian.PutUint16(v.B[at:], n); return v }
 
 // U32 is as U16.
