@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/bits"
 	"unicode/utf16"
@@ -122,5 +121,3 @@ func agree(head, tail []byte) (int64, error) {
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("vpc: "+format+": %w", append(args, errdef.ErrCorrupt)...)
 }
-
-var errNotPiece = errors.New("vpc: not a range that was asked for")

@@ -176,8 +176,15 @@ func TestStreamCut(t *testing.T) {
 		t.Errorf("Finish too early: %v", err)
 	}
 	v.B[len(v.B)-200]++ // in the footer at the end
-	if _, err := formattest.Learn(NewLearner(limits.Limits{}), bytes.NewReader(v.B), int64(len(v.B))); !errors.Is(err, errdef.ErrCorrupt) {
+	l = NewLearner(limits.Limits{})
+	if _, err := formattest.Learn(l, bytes.NewReader(v.B), int64(len(v.B))); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Finish(int64(len(v.B))); !errors.Is(err, errdef.ErrCorrupt) {
 		t.Errorf("a wrong footer at the end: %v", err)
+	}
+	if err := l.Finish(int64(len(v.B)) + 512); err != nil {
+		t.Errorf("a wrong footer that is not at the end: %v", err)
 	}
 }
 

@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -29,6 +28,7 @@ type parser struct {
 	table  *bat.Table
 	pieces *bat.Pieces
 	end    *image.Range // of the footer, where that is to be learnt
+	endErr error        // what is wrong if the file ends there
 }
 
 func (p *parser) Next(from int64) (image.Range, bool) {
@@ -54,7 +54,8 @@ func (p *parser) Learn(r image.Range, b []byte, runs []image.Run) ([]image.Run, 
 		return runs, p.learnHeader(b)
 	}
 	if p.end != nil {
-		return runs, p.learnEnd(b)
+		p.learnEnd(b)
+		return runs, nil
 	}
 	return p.learnTable(r, b, runs)
 }
@@ -140,7 +141,7 @@ func (p *parser) learnHeader(b []byte) error {
 func (p *parser) learnTable(r image.Range, b []byte, runs []image.Run) ([]image.Run, error) {
 	off, ok := p.pieces.See(r)
 	if !ok {
-		return runs, errNotPiece
+		return runs, fmt.Errorf("vpc: [%d,+%d) is no range that was asked for: %w", r.Start, r.Length, errdef.ErrUsage)
 	}
 	first := off / 4
 	for i := first; len(b) > 0; i, b = i+1, b[4:] {
@@ -175,16 +176,11 @@ func (p *parser) complete() error {
 	return nil
 }
 
-// learnEnd looks at what is behind the last block. It may be a block that was being allocated when the power failed, or the space
-// that some writer leaves; but a footer must agree with its copy.
-func (p *parser) learnEnd(b []byte) error {
-	at := p.end.Start
-	p.end = &image.Range{Start: at} // learnt
-	if !bytes.HasPrefix(b, []byte(Cookie)) {
-		return nil
-	}
-	_, err := agree(p.head, append([]byte{0}, b...))
-	return err
+// learnEnd looks at what is behind the last block. If the file ends there it is the footer; if not, it may be anything: a block that was
+// being allocated when the power failed, the footer of before. Which it is, the length of the file will tell.
+func (p *parser) learnEnd(b []byte) {
+	p.end = &image.Range{Start: p.end.Start} // learnt
+	_, p.endErr = agree(p.head, append([]byte{0}, b...))
 }
 
 // A Learner reads a dynamic VHD out of a stream. It cannot look at the end of the file before the blocks are placed, so it
@@ -214,13 +210,17 @@ func (l *Learner) Size() int64 {
 	return l.p.footer.VirtualSize
 }
 
-// Finish checks that a stored file of that length holds all blocks and a footer behind them.
+// Finish checks that a stored file of that length holds all blocks and a footer behind them. A footer that lies farther behind was
+// not seen.
 func (l *Learner) Finish(stored int64) error {
-	if l.p.end == nil {
-		return errors.Join(errNotPiece, errdef.ErrUsage)
+	if l.p.end == nil || l.p.end.Length > 0 {
+		return fmt.Errorf("vpc: the BAT and the footer were not learnt: %w", errdef.ErrUsage)
 	}
-	if end := l.p.end.Start; stored < end+FooterSize-1 {
-		return corrupt("blocks and footer end at %d, past the end of the stored file (%d bytes)", end+FooterSize-1, stored)
+	switch n := stored - l.p.end.Start; {
+	case n < FooterSize-1:
+		return corrupt("blocks and footer end at %d, past the end of the stored file (%d bytes)", l.p.end.Start+FooterSize-1, stored)
+	case n <= FooterSize:
+		return l.p.endErr
 	}
 	return nil
 }

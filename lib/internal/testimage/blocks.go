@@ -33,8 +33,8 @@ func VHDCases() []Case {
 		{Name: "empty", Size: size, Blank: true},
 		{Name: "one-sector", Size: 512, Options: "force_size=on"},
 		{Name: "whole-blocks", Size: 8 * mib, Options: "force_size=on"},
-		{Name: "sparse", Size: 700*mib + 512, Options: "force_size=on", Blank: true, Life: [][]string{
-			blockLife("vpc", "write -P 2 512M 1M", "write -P 3 600M 64k", "write -P 4 734003200 512"),
+		{Name: "sparse", Size: 62*mib + 512, Options: "force_size=on", Blank: true, Life: [][]string{
+			blockLife("vpc", "write -P 2 40M 1M", "write -P 3 50M 64k", "write -P 4 65011712 512"),
 		}},
 	})
 }
@@ -58,8 +58,8 @@ func VDICases() []Case {
 		{Name: "one-sector", Size: 512},
 		{Name: "whole-blocks", Size: 8 * mib},
 		{Name: "preallocated", Size: size, Options: "preallocation=full", Blank: true, Life: life},
-		{Name: "sparse", Size: 700*mib + 512, Blank: true, Life: [][]string{
-			blockLife("vdi", "write -P 2 512M 1M", "write -P 3 600M 64k", "write -P 4 734003200 512"),
+		{Name: "sparse", Size: 62*mib + 512, Blank: true, Life: [][]string{
+			blockLife("vdi", "write -P 2 40M 1M", "write -P 3 50M 64k", "write -P 4 65011712 512"),
 		}},
 	})
 }
@@ -86,8 +86,8 @@ func VHDXCases() []Case {
 		{Name: "empty-fixed", Size: size, Blank: true, Options: "subformat=fixed"},
 		{Name: "one-sector", Size: 512},
 		{Name: "whole-blocks", Size: 8 * mib, Options: "block_size=1M"},
-		{Name: "sparse", Size: 700*mib + 512, Options: "block_size=2M", Blank: true, Life: [][]string{
-			blockLife("vhdx", "write -P 2 512M 1M", "write -P 3 600M 64k", "write -P 4 734003200 512"),
+		{Name: "sparse", Size: 62*mib + 512, Options: "block_size=2M", Blank: true, Life: [][]string{
+			blockLife("vhdx", "write -P 2 40M 1M", "write -P 3 50M 64k", "write -P 4 65011712 512"),
 		}},
 	})
 }
