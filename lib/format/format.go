@@ -123,7 +123,7 @@ func (f Format) Open(ctx context.Context, ra io.ReaderAt, size int64, o Options)
 
 // Describe tells what the metadata says, and reads nothing else. It works on images that Open refuses for a backing
 // file, an external data file or encryption: those are named and never opened. For a Random format size may be -1: ra is
-// only the start of a file.
+// only the start of a file. Where that does not tell the virtual size, it is -1: a VHDX has its metadata some MiB from there.
 func (f Format) Describe(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Details, error) {
 	if err := f.check(size, &o); err != nil {
 		return Details{}, err

@@ -93,7 +93,7 @@ func readable(f Footer, h header) error {
 }
 
 // agree checks the footer at the end of a dynamic disk against the copy at its start: the last FooterSize bytes of the file
-// are in tail. Before Virtual PC 2004 a footer had one byte less. It returns the footer's length.
+// are in tail. Before Virtual PC 2004 a footer had one byte less ("Hard Disk Footer Format"). It returns the footer's length.
 func agree(head, tail []byte) (int64, error) {
 	n := int64(FooterSize)
 	if !bytes.HasPrefix(tail, []byte(Cookie)) {

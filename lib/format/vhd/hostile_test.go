@@ -101,6 +101,8 @@ var hostiles = []struct {
 	{"no footer at the end", func(v *crafted) *crafted { v.B[len(v.B)-512]++; return v }, errdef.ErrCorrupt, "does not end with a footer"},
 	{"cut before the footer", func(v *crafted) *crafted { v.B = v.B[:len(v.B)-512]; return v }, errdef.ErrCorrupt, "does not end with a footer"},
 	{"padded", func(v *crafted) *crafted { v.B = append(v.B, make([]byte, 1000)...); return v }, errdef.ErrCorrupt, "does not end with a footer"},
+	{"footer on no sector", func(v *crafted) *crafted { v.B = append(v.B, 0); return v.Seal() }, errdef.ErrCorrupt, "which is no sector's"},
+	{"old footer on no sector", func(v *crafted) *crafted { v.B = append(v.B, 0, 0); return oldFooter(v.Seal()) }, errdef.ErrCorrupt, "which is no sector's"},
 	{"checksum of the footer at the end", func(v *crafted) *crafted { v.B[len(v.B)-300]++; return v }, errdef.ErrCorrupt, "at the end: vpc: footer checksum"},
 	{"footers that differ", func(v *crafted) *crafted {
 		end := bytes.Clone(v.U64(48, 4096).Seal().B[:512])
@@ -199,6 +201,11 @@ func TestDifferencing(t *testing.T) {
 		if err != nil || info.Parent != `base ä.vhd` || info.Type != Differencing || info.VirtualSize != int64(len(v.Disk)) || info.BlockSize != 4096 {
 			t.Errorf("%+v, %v", info, err)
 		}
+	}
+	// The start of a stream may not reach as far as the header.
+	far := testimage.CraftVHD("win ", "").U64(16, 1<<20).Seal()
+	if info, err := Describe(t.Context(), bytes.NewReader(far.B), -1, limits.Limits{}); err != nil || info.VirtualSize != int64(len(v.Disk)) {
+		t.Errorf("a header far away: %+v, %v", info, err)
 	}
 	// Without a name it is the UUID.
 	v = testimage.CraftVHD("win ", "\x00")

@@ -61,6 +61,9 @@ func load(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits, br
 	if p.tail, err = agree(head, tail); err != nil {
 		return nil, err
 	}
+	if (size-p.tail)%sector != 0 {
+		return nil, corrupt("footer at %d, which is no sector's", size-p.tail)
+	}
 	return p, bat.Load(ctx, "vpc", ra, size, prefix, p)
 }
 
@@ -74,13 +77,17 @@ type Info struct {
 }
 
 // Describe tells what footer and header say and looks at nothing else; it works on differencing disks too. size is the stored size;
-// -1 says that ra is only the start of a file.
+// -1 says that ra is only the start of a file, and then a header beyond is not read.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (Info, error) {
 	p, err := load(ctx, ra, size, lim, true)
-	if err != nil {
+	if err != nil && (!errors.Is(err, bat.ErrBeyond) || p.head == nil) {
 		return Info{}, err
 	}
-	info := Info{Footer: p.footer, BlockSize: p.header.block}
+	info := Info{Footer: p.footer}
+	if p.header == nil {
+		return info, nil // it lies behind what there is
+	}
+	info.BlockSize = p.header.block
 	if p.footer.Type == Differencing {
 		info.Parent = p.header.parent
 	}

@@ -169,9 +169,8 @@ func (p *parser) complete() error {
 	}
 	if p.stored < 0 {
 		// The footer is behind the last block, or the BAT if there is none. 511 bytes of it are there in any case.
-		tableEnd := (int64(p.header.table) + p.table.Blocks()*4 + sector - 1) &^ (sector - 1)
-		at := max(p.table.End(), tableEnd, int64(p.footer.DataOffset)+headerSize)
-		p.end = &image.Range{Start: at, Length: FooterSize - 1}
+		at := max(p.table.End(), int64(p.header.table)+p.table.Blocks()*4, int64(p.footer.DataOffset)+headerSize)
+		p.end = &image.Range{Start: (at + sector - 1) &^ (sector - 1), Length: FooterSize - 1}
 	}
 	return nil
 }

@@ -246,8 +246,10 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}
-	if _, err := Describe(t.Context(), bytes.NewReader(v.B[:65536]), -1, limits.Limits{}); !errors.Is(err, errdef.ErrCorrupt) {
-		t.Errorf("the start alone: %v", err)
+	for _, n := range []int{65536, 1 << 20, testimage.VHDXItems} {
+		if info, err := Describe(t.Context(), bytes.NewReader(v.B[:n]), -1, limits.Limits{}); err != nil || info != (Info{VirtualSize: -1}) {
+			t.Errorf("the first %d bytes alone: %+v, %v", n, info, err)
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ package vhdx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -66,10 +67,14 @@ type Info struct {
 }
 
 // Describe tells what headers and metadata say and does not look at the BAT; it works on differencing disks too. size is the stored
-// size; -1 says that ra is only the start of a file.
+// size; -1 says that ra is only the start of a file. Where that does not reach as far as the metadata, which lie some MiB from the
+// start, the virtual size is -1 and the rest empty.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (Info, error) {
 	p := &parser{lim: lim.WithDefaults(), stored: size, brief: true}
-	if err := bat.Load(ctx, "vhdx", ra, size, 0, p); err != nil {
+	switch err := bat.Load(ctx, "vhdx", ra, size, 0, p); {
+	case errors.Is(err, bat.ErrBeyond):
+		return Info{VirtualSize: -1}, nil
+	case err != nil:
 		return Info{}, err
 	}
 	m := p.meta

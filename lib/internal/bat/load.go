@@ -16,6 +16,9 @@ type Parser interface {
 	Learn(r image.Range, p []byte, runs []image.Run) ([]image.Run, error)
 }
 
+// ErrBeyond is in the error of Load where metadata lie beyond the start of a file, which is all there is.
+var ErrBeyond = errors.New("beyond what is known of the file")
+
 // Load gives p all that it needs, out of the stored bytes in ra; -1: ra is only the start of a file. The first prefix bytes
 // are read at once: where a read costs a round trip, that is one for all small tables.
 func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int64, p Parser) error {
@@ -48,9 +51,6 @@ func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int
 		switch {
 		case r.End() <= int64(len(head)):
 			b = head[r.Start:r.End()]
-		case stored < 0 && int64(len(head)) < prefix:
-			return fmt.Errorf("%s: metadata at %d (%d bytes) passes the first %d bytes, which is all there is: %w",
-				format, r.Start, r.Length, len(head), errdef.ErrCorrupt)
 		default:
 			if int64(cap(buf)) < r.Length {
 				buf = make([]byte, r.Length)
@@ -58,7 +58,7 @@ func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int
 			b = buf[:r.Length]
 			n, err := ra.ReadAt(b, r.Start)
 			if n < len(b) && stored < 0 && errors.Is(err, io.EOF) {
-				return fmt.Errorf("%s: metadata at %d (%d bytes) passes the end of what there is: %w", format, r.Start, r.Length, errdef.ErrCorrupt)
+				return fmt.Errorf("%s: metadata at %d (%d bytes) lies %w: %w", format, r.Start, r.Length, ErrBeyond, errdef.ErrCorrupt)
 			}
 			if n < len(b) {
 				return readError(format, "metadata", r.Start, err)
