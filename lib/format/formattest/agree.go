@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/testimage"
 )
 
 // Agree reads the disk of a small file that may be hostile in every way: by ReadAt, from the runs of a Mapper, and from those
@@ -101,5 +104,31 @@ func extents(t testing.TB, img image.Image, disk []byte) {
 			t.Fatalf("extent %+v has data", x)
 		}
 		off = x.End()
+	}
+}
+
+// AgreeWithQemu is [Agree] for a file that may be hostile, and compares with qemu-img: what we read without an error must be what
+// it reads. Where it refuses a file that we read, or reads one that we refuse, nothing is wrong. dir is for files.
+func AgreeWithQemu(t testing.TB, blob []byte, r Reader, dir, format string) {
+	t.Helper()
+	got, err := Agree(t, blob, r)
+	if err != nil {
+		return
+	}
+	path := filepath.Join(dir, "x."+format)
+	if err := os.WriteFile(path, blob, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := testimage.Raw(t.Context(), path, path+".raw", "-f", format); err != nil {
+		t.Skip(err)
+	}
+	want, err := os.ReadFile(path + ".raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		keep := filepath.Join(os.TempDir(), "differs."+format)
+		_ = os.WriteFile(keep, blob, 0o600)
+		t.Fatalf("qemu-img reads other bytes (%d, ours %d); the image is in %s", len(want), len(got), keep)
 	}
 }
