@@ -10,7 +10,8 @@ import (
 	"github.com/cdictl/cdictl/lib/image"
 )
 
-// The formats of blocks behind one table. A differencing disk is described, and refused by its parent's name when it is opened.
+// The formats of blocks behind one table. A differencing disk is described, and refused by its parent's name when it
+// is opened.
 
 func openDynamicVHD(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Image, error) {
 	img, err := vhd.Open(ctx, ra, size, o.Limits)

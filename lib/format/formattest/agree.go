@@ -13,9 +13,10 @@ import (
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 )
 
-// Agree reads the disk of a small file that may be hostile in every way: by ReadAt, from the runs of a Mapper, and from those
-// of a Learner. What can be read must be one disk, and an error one that has an exit code of its own. It returns the disk.
-// The Learner sees no end of the file before it has placed the data, so it may read what Open refuses.
+// Agree reads the disk of a small file that may be hostile in every way: by ReadAt, from the runs of a Mapper, and
+// from those of a Learner. What can be read must be one disk, and an error one that has an exit code of its own. It
+// returns the disk. The Learner sees no end of the file before it has placed the data, so it may read what Open
+// refuses.
 func Agree(t testing.TB, blob []byte, r Reader) ([]byte, error) {
 	t.Helper()
 	ra, size := bytes.NewReader(blob), int64(len(blob))
@@ -107,8 +108,9 @@ func extents(t testing.TB, img image.Image, disk []byte) {
 	}
 }
 
-// AgreeWithQemu is [Agree] for a file that may be hostile, and compares with qemu-img: what we read without an error must be what
-// it reads. Where it refuses a file that we read, or reads one that we refuse, nothing is wrong. dir is for files.
+// AgreeWithQemu is [Agree] for a file that may be hostile, and compares with qemu-img: what we read without an error
+// must be what it reads. Where it refuses a file that we read, or reads one that we refuse, nothing is wrong. dir is
+// for files.
 func AgreeWithQemu(t testing.TB, blob []byte, r Reader, dir, format string) {
 	t.Helper()
 	got, err := Agree(t, blob, r)

@@ -42,8 +42,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and what is
-// written.
+// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and
+// what is written.
 func FuzzDifferential(f *testing.F) {
 	testimage.Require(f, "qemu-img")
 	f.Add([]byte{})

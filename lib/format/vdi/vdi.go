@@ -1,15 +1,15 @@
-// Package vdi reads VirtualBox's disk images: dynamic (VirtualBox's "normal") and static ("fixed"). Differencing and undo images are
-// refused.
+// Package vdi reads VirtualBox's disk images: dynamic (VirtualBox's "normal") and static ("fixed"). Differencing and
+// undo images are refused.
 //
-// There is no specification but VirtualBox itself (include/iprt/formats and src/VBox/Storage/VDICore.h, version 1.1 of
-// the header) and what its developers wrote in https://forums.virtualbox.org/viewtopic.php?t=8046.
+// There is no specification but VirtualBox itself (include/iprt/formats and src/VBox/Storage/VDICore.h, version 1.1
+// of the header) and what its developers wrote in https://forums.virtualbox.org/viewtopic.php?t=8046.
 //
-// A header leads to the block map, one number for each block of the disk: its place among the blocks that follow. A block
-// that was never allocated, and one that was discarded, read as zeros. In a static image all blocks are there.
+// A header leads to the block map, one number for each block of the disk: its place among the blocks that follow. A
+// block that was never allocated, and one that was discarded, read as zeros. In a static image all blocks are there.
 //
-// It reads what qemu reads, and block sizes other than 1 MiB besides. It is stricter where qemu guesses: a block past the
-// end of the stored file, over a header, or used twice is errdef.ErrCorrupt, and a block with extra data before it, which
-// qemu does not look at, is errdef.ErrUnsupported.
+// It reads what qemu reads, and block sizes other than 1 MiB besides. It is stricter where qemu guesses: a block past
+// the end of the stored file, over a header, or used twice is errdef.ErrCorrupt, and a block with extra data before
+// it, which qemu does not look at, is errdef.ErrUnsupported.
 package vdi
 
 import (
@@ -59,8 +59,8 @@ type Info struct {
 	Parent string
 }
 
-// Describe tells what the header says and looks at nothing else; it works on differencing images too. size is the stored size; -1
-// says that ra is only the start of a file.
+// Describe tells what the header says and looks at nothing else; it works on differencing images too. size is the
+// stored size; -1 says that ra is only the start of a file.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (Info, error) {
 	p := &parser{lim: lim.WithDefaults(), stored: size, brief: true}
 	if err := bat.Load(ctx, "vdi", ra, size, prefix, p); err != nil {

@@ -57,8 +57,8 @@ func parseHeader(b []byte) (header, error) {
 	}, nil
 }
 
-// parentName is the file name of the parent, as the image has it ("Parent Unicode Name", big-endian UTF-16). Where it is empty, the
-// parent's UUID names it. It is for a person to read and not to be trusted.
+// parentName is the file name of the parent, as the image has it ("Parent Unicode Name", big-endian UTF-16). Where it
+// is empty, the parent's UUID names it. It is for a person to read and not to be trusted.
 func parentName(b []byte) string {
 	var name []uint16
 	for p := b[offParentName:][:parentNameSize]; len(p) > 0; p = p[2:] {
@@ -92,8 +92,9 @@ func readable(f Footer, h header) error {
 		"merge it into its parent first: Merge-VHD in Hyper-V, vhd-util coalesce in XenServer")
 }
 
-// agree checks the footer at the end of a dynamic disk against the copy at its start: the last FooterSize bytes of the file
-// are in tail. Before Virtual PC 2004 a footer had one byte less ("Hard Disk Footer Format"). It returns the footer's length.
+// agree checks the footer at the end of a dynamic disk against the copy at its start: the last FooterSize bytes of
+// the file are in tail. Before Virtual PC 2004 a footer had one byte less ("Hard Disk Footer Format"). It returns the
+// footer's length.
 func agree(head, tail []byte) (int64, error) {
 	n := int64(FooterSize)
 	if !bytes.HasPrefix(tail, []byte(Cookie)) {

@@ -24,8 +24,8 @@ func limited(t *testing.T, lim limits.Limits) formattest.Reader {
 	}
 }
 
-// FuzzOpen opens anything, reads all of it in every way, and compares the ways. Checksums are set again where the input says
-// so, or the fuzzer would spend its time on them.
+// FuzzOpen opens anything, reads all of it in every way, and compares the ways. Checksums are set again where the
+// input says so, or the fuzzer would spend its time on them.
 func FuzzOpen(f *testing.F) {
 	v := testimage.CraftVHD("win ", "")
 	f.Add(v.B, true)
@@ -47,8 +47,9 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and what is
-// written. The creator is left alone: whose disks have their size in CHS is no longer what older versions of qemu think.
+// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and
+// what is written. The creator is left alone: whose disks have their size in CHS is no longer what older versions of
+// qemu think.
 func FuzzDifferential(f *testing.F) {
 	testimage.Require(f, "qemu-img")
 	f.Add([]byte{})

@@ -76,8 +76,8 @@ type Info struct {
 	Parent string
 }
 
-// Describe tells what footer and header say and looks at nothing else; it works on differencing disks too. size is the stored size;
-// -1 says that ra is only the start of a file, and then a header beyond is not read.
+// Describe tells what footer and header say and looks at nothing else; it works on differencing disks too. size is
+// the stored size; -1 says that ra is only the start of a file, and then a header beyond is not read.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (Info, error) {
 	p, err := load(ctx, ra, size, lim, true)
 	if err != nil && (!errors.Is(err, bat.ErrBeyond) || p.head == nil) {

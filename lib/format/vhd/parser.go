@@ -14,8 +14,8 @@ import (
 // unallocated is the BAT entry of a block that is not stored.
 const unallocated = 0xffffffff
 
-// A parser reads the metadata of a dynamic VHD, as an image.Learner does: the copy of the footer, the header, the BAT, and, where the
-// end of the file is not known, the footer behind the last block.
+// A parser reads the metadata of a dynamic VHD, as an image.Learner does: the copy of the footer, the header, the
+// BAT, and, where the end of the file is not known, the footer behind the last block.
 type parser struct {
 	lim    limits.Limits
 	stored int64 // -1: not known
@@ -175,15 +175,16 @@ func (p *parser) complete() error {
 	return nil
 }
 
-// learnEnd looks at what is behind the last block. If the file ends there it is the footer; if not, it may be anything: a block that was
-// being allocated when the power failed, the footer of before. Which it is, the length of the file will tell.
+// learnEnd looks at what is behind the last block. If the file ends there it is the footer; if not, it may be
+// anything: a block that was being allocated when the power failed, the footer of before. Which it is, the length of
+// the file will tell.
 func (p *parser) learnEnd(b []byte) {
 	p.end = &image.Range{Start: p.end.Start} // learnt
 	_, p.endErr = agree(p.head, append([]byte{0}, b...))
 }
 
-// A Learner reads a dynamic VHD out of a stream. It cannot look at the end of the file before the blocks are placed, so it
-// looks for the footer right behind them.
+// A Learner reads a dynamic VHD out of a stream. It cannot look at the end of the file before the blocks are placed,
+// so it looks for the footer right behind them.
 type Learner struct{ p parser }
 
 var _ image.Learner = (*Learner)(nil)
@@ -209,8 +210,8 @@ func (l *Learner) Size() int64 {
 	return l.p.footer.VirtualSize
 }
 
-// Finish checks that a stored file of that length holds all blocks and a footer behind them. A footer that lies farther behind was
-// not seen.
+// Finish checks that a stored file of that length holds all blocks and a footer behind them. A footer that lies
+// farther behind was not seen.
 func (l *Learner) Finish(stored int64) error {
 	if l.p.end == nil || l.p.end.Length > 0 {
 		return fmt.Errorf("vpc: the BAT and the footer were not learnt: %w", errdef.ErrUsage)

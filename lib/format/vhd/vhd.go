@@ -1,21 +1,21 @@
-// Package vhd reads VHDs (Virtual PC, Hyper-V, Azure, XenServer; qemu-img calls them vpc): the footer of a fixed one and all of
-// a dynamic one. A differencing one is refused by its parent's name.
+// Package vhd reads VHDs (Virtual PC, Hyper-V, Azure, XenServer; qemu-img calls them vpc): the footer of a fixed one
+// and all of a dynamic one. A differencing one is refused by its parent's name.
 //
 // It follows the "Virtual Hard Disk Image Format Specification" 1.0, Microsoft 2006; the sections have no numbers.
 //
-// A fixed VHD is the disk's bytes and then one sector: the footer ("Hard Disk Footer Format"). So a reader of the disk needs
-// nothing but its size, and that has two conventions: Virtual PC's guests see the CHS geometry, others the footer's
-// current size. This package follows qemu, which tells by the application that made the file.
+// A fixed VHD is the disk's bytes and then one sector: the footer ("Hard Disk Footer Format"). So a reader of the
+// disk needs nothing but its size, and that has two conventions: Virtual PC's guests see the CHS geometry, others the
+// footer's current size. This package follows qemu, which tells by the application that made the file.
 //
-// A dynamic VHD begins with a copy of the footer. It leads to a header ("Dynamic Disk Header Format"), that to the BAT
-// ("Block Allocation Table"), and that to blocks, each behind a bitmap of its sectors ("Data Blocks").
+// A dynamic VHD begins with a copy of the footer. It leads to a header ("Dynamic Disk Header Format"), that to the
+// BAT ("Block Allocation Table"), and that to blocks, each behind a bitmap of its sectors ("Data Blocks").
 //
 // By the specification a sector whose bit is not set was never written and reads as zeros. Qemu does not look at the
 // bitmaps and reads what is stored; so does this package. All known writers store zeros there.
 //
-// It is stricter than qemu, which warns of a wrong footer checksum and looks neither at the header's checksum nor at the
-// footer at the end: here they must be right and agree, and no two blocks may overlap. A file whose end was cut off is
-// never taken for a whole one.
+// It is stricter than qemu, which warns of a wrong footer checksum and looks neither at the header's checksum nor at
+// the footer at the end: here they must be right and agree, and no two blocks may overlap. A file whose end was cut
+// off is never taken for a whole one.
 package vhd
 
 import (

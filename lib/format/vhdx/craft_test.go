@@ -35,7 +35,8 @@ func TestCrafted(t *testing.T) {
 	}
 }
 
-// TestCraftedIsQemus shows that crafted files are what qemu takes for VHDX: a repaired copy of a dirty one reads as ours does.
+// TestCraftedIsQemus shows that crafted files are what qemu takes for VHDX: a repaired copy of a dirty one reads as
+// ours does.
 func TestCraftedIsQemus(t *testing.T) {
 	testimage.Require(t, "qemu-img")
 	for name, v := range map[string]*testimage.VHDX{"clean": testimage.CraftVHDX(512, ""), "dirty": testimage.DirtyVHDX(512)} {

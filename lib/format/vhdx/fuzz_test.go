@@ -25,9 +25,9 @@ func limited(t *testing.T, lim limits.Limits) formattest.Reader {
 	}
 }
 
-// FuzzChanges changes crafted files, and reads what comes out in every way. A change is 6 bytes: a place, an offset there, and
-// what is written. Checksums are set again, or the fuzzer would spend its time on them: those of the headers always, those of the
-// log's entries where the first byte of the input says so.
+// FuzzChanges changes crafted files, and reads what comes out in every way. A change is 6 bytes: a place, an offset
+// there, and what is written. Checksums are set again, or the fuzzer would spend its time on them: those of the
+// headers always, those of the log's entries where the first byte of the input says so.
 func FuzzChanges(f *testing.F) {
 	f.Add(byte(0), []byte{})
 	f.Add(byte(1), []byte{})
@@ -64,8 +64,8 @@ func FuzzChanges(f *testing.F) {
 	})
 }
 
-// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and what is
-// written. Sectors of 4096 bytes are left out: qemu reads such a disk wrong.
+// FuzzDifferential changes a good file and compares with qemu-img. A change is 6 bytes: a place, an offset there, and
+// what is written. Sectors of 4096 bytes are left out: qemu reads such a disk wrong.
 func FuzzDifferential(f *testing.F) {
 	testimage.Require(f, "qemu-img")
 	f.Add([]byte{})

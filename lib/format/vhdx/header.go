@@ -122,8 +122,8 @@ type region struct {
 
 func (r region) end() int64 { return r.offset + r.length }
 
-// parseRegions reads the table of regions. Of the two copies the first that has its checksum counts; where both have it, they must be
-// the same.
+// parseRegions reads the table of regions. Of the two copies the first that has its checksum counts; where both have
+// it, they must be the same.
 func parseRegions(t1, t2 []byte) ([]region, error) {
 	valid := func(t []byte) bool { return bytes.HasPrefix(t, []byte("regi")) && checksummed(t) }
 	t := t1

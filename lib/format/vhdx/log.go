@@ -13,7 +13,8 @@ const (
 	logSector      = 4 * kib
 	entryHeader    = 64
 	descriptorSize = 32
-	// maxSummed bounds the bytes that are summed in the search: each sector could claim to be an entry as long as the log.
+	// maxSummed bounds the bytes that are summed in the search: each sector could claim to be an entry as long as the
+	// log.
 	maxSummed = 1 << 30
 )
 
@@ -145,8 +146,8 @@ func (l *ring) patches(e entry, yield func(patch)) bool {
 	return true
 }
 
-// active finds the entries that must be replayed, as §2.3.3 has it: those of the sequence with the highest number, from the
-// entry that its last one names as the tail.
+// active finds the entries that must be replayed, as §2.3.3 has it: those of the sequence with the highest number,
+// from the entry that its last one names as the tail.
 func (l *ring) active() ([]entry, error) {
 	var best []entry
 	size := int64(len(l.b))

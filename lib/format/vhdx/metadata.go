@@ -167,8 +167,8 @@ func (m *metadata) batEntries() int64 {
 	return n + (n-1)/m.chunk()
 }
 
-// parentName picks the most telling entry of a parent locator (§2.6.2.6). What is wrong in it is left out: it is for a person to
-// read and not to be trusted.
+// parentName picks the most telling entry of a parent locator (§2.6.2.6). What is wrong in it is left out: it is for
+// a person to read and not to be trusted.
 func parentName(b []byte) string {
 	const head, entry = 20, 12
 	le := binary.LittleEndian

@@ -1,20 +1,22 @@
-// Package vhdx reads Hyper-V's VHDX: dynamic and fixed, with logical sectors of 512 and of 4096 bytes. A differencing one is
-// refused by its parent's name.
+// Package vhdx reads Hyper-V's VHDX: dynamic and fixed, with logical sectors of 512 and of 4096 bytes. A differencing
+// one is refused by its parent's name.
 //
 // It follows [MS-VHDX], "Virtual Hard Disk v2 (VHDX) File Format"; sections are given as §.
 //
-// The file begins with two headers, of which the one with the higher sequence number is current (§2.2.2), and two copies of a
-// table of regions (§2.2.3). One region holds metadata (§2.6), one the BAT (§2.5), which tells the place and the state of
-// each block. Entries for bitmaps of sectors stand between those for blocks. They matter in differencing disks only, and
-// qemu is known to have left nonsense there: they are not looked at.
+// The file begins with two headers, of which the one with the higher sequence number is current (§2.2.2), and two
+// copies of a table of regions (§2.2.3). One region holds metadata (§2.6), one the BAT (§2.5), which tells the place
+// and the state of each block. Entries for bitmaps of sectors stand between those for blocks. They matter in
+// differencing disks only, and qemu is known to have left nonsense there: they are not looked at.
 //
 // Tables are changed through a log (§2.3). A file that was not closed has entries in it that must be replayed before
-// anything else is read. That is done in memory: what the log writes lies over what is read, and the file stays as it is.
-// qemu-img refuses such a file until `qemu-img check -r all` has written the changes down; then it reads what is read here.
+// anything else is read. That is done in memory: what the log writes lies over what is read, and the file stays as it
+// is. qemu-img refuses such a file until `qemu-img check -r all` has written the changes down; then it reads what is
+// read here.
 //
 // This package is stricter than qemu where that guesses. A log that is said to be in use and has no valid sequence is
-// errdef.ErrCorrupt, as §2.3.3 has it, and so is a block past the end of the stored file, over a region, over what the log
-// writes, or used twice. Qemu reads a disk with sectors of 4096 bytes in an eighth of its size; here it is whole.
+// errdef.ErrCorrupt, as §2.3.3 has it, and so is a block past the end of the stored file, over a region, over what
+// the log writes, or used twice. Qemu reads a disk with sectors of 4096 bytes in an eighth of its size; here it is
+// whole.
 //
 // [MS-VHDX]: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-vhdx
 package vhdx
@@ -37,8 +39,8 @@ const Magic = "vhdxfile"
 // An Image is an open VHDX: an image.Mapper.
 type Image struct{ *bat.Disk }
 
-// Open reads the metadata of the size bytes in ra, and replays the log in memory if there is something in it. ctx bounds the
-// opening only. Close does not close ra.
+// Open reads the metadata of the size bytes in ra, and replays the log in memory if there is something in it. ctx
+// bounds the opening only. Close does not close ra.
 func Open(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (*Image, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("vhdx: the stored size must be known: %w", errdef.ErrUsage)
@@ -66,9 +68,9 @@ type Info struct {
 	Parent string
 }
 
-// Describe tells what headers and metadata say and does not look at the BAT; it works on differencing disks too. size is the stored
-// size; -1 says that ra is only the start of a file. Where that does not reach as far as the metadata, which lie some MiB from the
-// start, the virtual size is -1 and the rest empty.
+// Describe tells what headers and metadata say and does not look at the BAT; it works on differencing disks too. size
+// is the stored size; -1 says that ra is only the start of a file. Where that does not reach as far as the metadata,
+// which lie some MiB from the start, the virtual size is -1 and the rest empty.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (Info, error) {
 	p := &parser{lim: lim.WithDefaults(), stored: size, brief: true}
 	switch err := bat.Load(ctx, "vhdx", ra, size, 0, p); {

@@ -45,8 +45,8 @@ type Area struct {
 	What       string
 }
 
-// A Table is the places of all blocks. It holds four bytes for each: a table is read whole, so that what is wrong with it is
-// known before the first byte of the disk is, and bounded by the limit of metadata.
+// A Table is the places of all blocks. It holds four bytes for each: a table is read whole, so that what is wrong
+// with it is known before the first byte of the disk is, and bounded by the limit of metadata.
 type Table struct {
 	Layout
 	entries []uint32

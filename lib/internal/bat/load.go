@@ -19,8 +19,8 @@ type Parser interface {
 // ErrBeyond is in the error of Load where metadata lie beyond the start of a file, which is all there is.
 var ErrBeyond = errors.New("beyond what is known of the file")
 
-// Load gives p all that it needs, out of the stored bytes in ra; -1: ra is only the start of a file. The first prefix bytes
-// are read at once: where a read costs a round trip, that is one for all small tables.
+// Load gives p all that it needs, out of the stored bytes in ra; -1: ra is only the start of a file. The first prefix
+// bytes are read at once: where a read costs a round trip, that is one for all small tables.
 func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int64, p Parser) error {
 	var head, buf []byte
 	for {

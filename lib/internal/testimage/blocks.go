@@ -1,7 +1,7 @@
 package testimage
 
-// blockLife is writes on a disk of 9 MiB or more whose format has blocks and no zero clusters: over data, over holes, over the ends
-// of blocks, aligned to nothing.
+// blockLife is writes on a disk of 9 MiB or more whose format has blocks and no zero clusters: over data, over holes,
+// over the ends of blocks, aligned to nothing.
 func blockLife(format string, more ...string) []string {
 	line := []string{"qemu-io", "-t", "unsafe", "-f", format}
 	for _, c := range append([]string{

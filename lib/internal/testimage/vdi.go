@@ -15,8 +15,8 @@ type VDI struct {
 	Disk []byte
 }
 
-// CraftVDI makes a disk of five blocks of the given size, of which the last is three sectors less a few bytes: data stored
-// last, never allocated, data, discarded, data that ends where the disk ends.
+// CraftVDI makes a disk of five blocks of the given size, of which the last is three sectors less a few bytes: data
+// stored last, never allocated, data, discarded, data that ends where the disk ends.
 func CraftVDI(block int) *VDI {
 	size := 4*block + 3*512
 	v := &VDI{B: make([]byte, VDIData+3*block), Disk: make([]byte, size)}

@@ -15,15 +15,16 @@ const (
 // VHDBlock is the size of its blocks; a bitmap of a sector lies before each.
 const VHDBlock = 4096
 
-// A VHD is a dynamic VHD made byte by byte, for what qemu-img cannot write. Seal sets its checksums and the footer at the end.
+// A VHD is a dynamic VHD made byte by byte, for what qemu-img cannot write. Seal sets its checksums and the footer at
+// the end.
 type VHD struct {
 	B []byte
 	// Disk is what must be read.
 	Disk []byte
 }
 
-// CraftVHD makes a disk of five blocks of 4 KiB, of which the last is three sectors: data stored last, hole, data, hole, data.
-// With a parent it is a differencing disk. creator is the application that made it, four bytes.
+// CraftVHD makes a disk of five blocks of 4 KiB, of which the last is three sectors: data stored last, hole, data,
+// hole, data. With a parent it is a differencing disk. creator is the application that made it, four bytes.
 func CraftVHD(creator, parent string) *VHD {
 	const size = 4*VHDBlock + 3*512
 	v := &VHD{B: make([]byte, VHDData+3*(512+VHDBlock)+512), Disk: make([]byte, size)}

@@ -44,9 +44,9 @@ type VHDX struct {
 	sector   int64
 }
 
-// CraftVHDX makes a disk of seven blocks of 1 MiB, of which the last is three sectors: data, hole, zero, data stored before the
-// first, unmapped, undefined, data that ends where the disk ends. sector is 512 or 4096. With a parent it is a
-// differencing disk.
+// CraftVHDX makes a disk of seven blocks of 1 MiB, of which the last is three sectors: data, hole, zero, data stored
+// before the first, unmapped, undefined, data that ends where the disk ends. sector is 512 or 4096. With a parent it
+// is a differencing disk.
 func CraftVHDX(sector int64, parent string) *VHDX {
 	return craftVHDX(sector, parent, VHDXData+2*mib+3*sector, [][2]uint64{
 		{VHDXPresent, 5}, {VHDXNotPresent, 0}, {VHDXZero, 0}, {VHDXPresent, 4}, {VHDXUnmapped, 9}, {VHDXUndefined, 4}, {VHDXPresent, 6},

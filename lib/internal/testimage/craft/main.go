@@ -1,4 +1,5 @@
-// Command craft writes a disk image that qemu-img cannot write into FILE, and the disk that must be read from it into FILE.raw.
+// Command craft writes a disk image that qemu-img cannot write into FILE, and the disk that must be read from it into
+// FILE.raw.
 package main
 
 import (
