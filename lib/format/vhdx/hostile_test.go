@@ -133,6 +133,11 @@ var hostiles = []struct {
 		e[48+4]++
 		return logged(v, testimage.SealLogEntry(e))
 	}, errdef.ErrCorrupt, "its end was cut off"},
+	{"log of a file that was made smaller since", func(v *crafted) *crafted {
+		e := v.LogEntry(0)
+		e[48+4]++
+		return logged(v, testimage.SealLogEntry(e), v.LogEntry(0))
+	}, nil, ""},
 	{"log with a gap", func(v *crafted) *crafted {
 		// What is behind the gap was never complete: only the first entry counts, which does nothing.
 		first := v.LogEntry(0)

@@ -194,7 +194,7 @@ func replay(b []byte, id guid) (o overlay, length uint64, err error) {
 		return nil, 0, err
 	}
 	for _, e := range entries {
-		length = max(length, e.flushed)
+		length = e.flushed // the last one's counts: the file may have been made smaller
 		l.patches(e, func(p patch) {
 			if p.Length > 0 {
 				o = append(o, p)

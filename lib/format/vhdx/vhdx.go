@@ -15,8 +15,9 @@
 //
 // This package is stricter than qemu where that guesses. A log that is said to be in use and has no valid sequence is
 // errdef.ErrCorrupt, as §2.3.3 has it, and so is a block past the end of the stored file, over a region, over what
-// the log writes, or used twice. Qemu reads a disk with sectors of 4096 bytes in an eighth of its size; here it is
-// whole.
+// the log writes, or used twice. (§2.3.3 would have a file whose last blocks were allocated in the log made longer,
+// and their content be zeros; here that is a block past the end.) Qemu reads a disk with sectors of 4096 bytes in an
+// eighth of its size; here it is whole.
 //
 // [MS-VHDX]: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-vhdx
 package vhdx
