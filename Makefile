@@ -119,7 +119,7 @@ fuzz: ## every fuzz target for FUZZTIME
 
 .PHONY: table
 table: build ## the table of digests: ours beside qemu-img's
-	$(TESTENV) go test -v -count=1 -run TestDigests -timeout 10m ./test/oracle
+	$(TESTENV) go test -v -count=1 -run "TestDigests|TestBlocks" -timeout 15m ./test/oracle
 
 .PHONY: bench
 bench: ## beside the peers that are installed; BENCH has flags of ./test/bench

@@ -71,6 +71,18 @@ func TestBackingIsQemus(t *testing.T) {
 			run(t, dir, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=fixed", "base.raw", "base.vhd")
 			overlay(t, dir, "top.qcow2", "base.vhd", "vpc", "", "write -P 7 100k 30k")
 		}},
+		{"dynamic vhd as base", func(t *testing.T, dir string) {
+			run(t, dir, "qemu-img", "convert", "-f", "raw", "-O", "vpc", "base.raw", "base.vhd")
+			overlay(t, dir, "top.qcow2", "base.vhd", "vpc", "", "write -P 7 100k 30k")
+		}},
+		{"vdi as base", func(t *testing.T, dir string) {
+			run(t, dir, "qemu-img", "convert", "-f", "raw", "-O", "vdi", "base.raw", "base.vdi")
+			overlay(t, dir, "top.qcow2", "base.vdi", "vdi", "", "write -P 7 100k 30k")
+		}},
+		{"vhdx as base, format told by magic", func(t *testing.T, dir string) {
+			run(t, dir, "qemu-img", "convert", "-f", "raw", "-O", "vhdx", "base.raw", "base.vhdx")
+			rebase(t, dir, "top.qcow2", "base.vhdx", "")
+		}},
 		{"format told by magic", func(t *testing.T, dir string) {
 			run(t, dir, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "base.raw", "a.qcow2")
 			rebase(t, dir, "top.qcow2", "a.qcow2", "")

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/testimage"
 )
 
 // Every field that qemu-img info prints and that a format can know is ours under the same name with the same value.
@@ -57,6 +58,16 @@ func TestDetailsAreQemus(t *testing.T) {
 		run(t, ".", "qemu-img", "create", "-q", "-f", "vpc", "-o", "subformat=fixed", path, "5M")
 		compareDetails(t, path, "vpc")
 	})
+	for _, tt := range [][2]string{
+		{"vpc", "subformat=dynamic"}, {"vpc", "force_size=on"}, {"vdi", "static=off"}, {"vdi", "static=on"},
+		{"vhdx", "subformat=dynamic"}, {"vhdx", "subformat=fixed"}, {"vhdx", "block_size=2M"},
+	} {
+		t.Run(tt[0]+" "+tt[1], func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "disk")
+			run(t, ".", "qemu-img", "create", "-q", "-f", tt[0], "-o", tt[1], path, "5M")
+			compareDetails(t, path, tt[0])
+		})
+	}
 }
 
 func compareDetails(t *testing.T, path, format string) {
@@ -118,7 +129,19 @@ func TestDescribeWhatOpenRefuses(t *testing.T) {
 	}
 	b[35] = 1
 	writeFile(t, filepath.Join(dir, "aes.qcow2"), b)
+	writeFile(t, filepath.Join(dir, "child.vhd"), testimage.CraftVHD("win ", "base.vhd").B)
+	writeFile(t, filepath.Join(dir, "child.vhdx"), testimage.CraftVHDX(512, "sub/base.vhdx").B)
+	writeFile(t, filepath.Join(dir, "child.vdi"), testimage.CraftVDI(4096).U32(0x1b8, 0xdeadbeef).B)
 	for name, check := range map[string]func(Details) bool{
+		"child.vhd": func(d Details) bool {
+			return d.BackingFilename == "base.vhd" && d.BackingFilenameFormat == "vpc" && d.FullBackingFilename == filepath.Join(dir, "base.vhd")
+		},
+		"child.vhdx": func(d Details) bool {
+			return d.BackingFilename == "sub/base.vhdx" && d.BackingFilenameFormat == "vhdx" && d.FullBackingFilename == filepath.Join(dir, "sub/base.vhdx")
+		},
+		"child.vdi": func(d Details) bool {
+			return d.BackingFilename == "deadbeef-0000-0000-0000-000000000000" && d.BackingFilenameFormat == "vdi"
+		},
 		"data.qcow2": func(d Details) bool { return d.FormatSpecific.Data.DataFile == "data.raw" },
 		"top.qcow2": func(d Details) bool {
 			return d.BackingFilename == "nbd://h/x" && d.FullBackingFilename == "nbd://h/x" && d.BackingFilenameFormat == "raw"

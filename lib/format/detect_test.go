@@ -41,7 +41,7 @@ func TestDetectMagic(t *testing.T) {
 		{"qcow2 of the future", []byte("QFI\xfb\x00\x00\x00\x09"), nil, "qcow2", "", false},
 		{"qcow2 version 0", []byte("QFI\xfb\x00\x00\x00\x00"), nil, "qcow2", "", false},
 		{"qcow2 cut behind the magic", []byte("QFI\xfb\x00"), nil, "qcow2", "", false},
-		{"vhdx", []byte("vhdxfile"), nil, "vhdx", "", true},
+		{"vhdx", []byte("vhdxfile"), nil, "vhdx", "", false},
 		{"vmdk sparse", []byte("KDMV\x01"), nil, "vmdk", "virtual disk", true},
 		{"vmdk COWD", []byte("COWD\x01"), nil, "vmdk", "ESX", true},
 		{"vmdk SE sparse", []byte("\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"), nil, "vmdk", "SE", true},
@@ -51,7 +51,7 @@ func TestDetectMagic(t *testing.T) {
 		{"vmdk text without title", []byte("# made by hand\nversion=3\n"), nil, "vmdk", "descriptor", true},
 		{"vmdk text, zeros behind", append([]byte("# Disk DescriptorFile"), make([]byte, 100)...), nil, "vmdk", "descriptor", true},
 		{"a script", []byte("# Copyright\necho\n"), nil, "raw", "", false},
-		{"vdi", placed(512, 0x40, "\x7f\x10\xda\xbe"), nil, "vdi", "", true},
+		{"vdi", placed(512, 0x40, "\x7f\x10\xda\xbe"), nil, "vdi", "", false},
 		{"qed", []byte("QED\x00"), nil, "qed", "", true},
 		{"parallels", []byte("WithoutFreeSpace"), nil, "parallels", "", true},
 		{"parallels extended", []byte("WithouFreSpacExt"), nil, "parallels", "", true},
@@ -73,11 +73,11 @@ func TestDetectMagic(t *testing.T) {
 		{"tar", tarOf("disk.img"), nil, "tar", "", true},
 		{"ova", tarOf("vm.ovf"), nil, "ova", "", true},
 		{"fixed vhd", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "vpc", "fixed", false},
-		{"dynamic vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), nil, "vpc", "dynamic", true},
-		{"differencing vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x04"), nil, "vpc", "dynamic", true},
-		{"dynamic vhd that lost its head", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), "vpc", "dynamic", true},
+		{"dynamic vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), nil, "vpc", "dynamic", false},
+		{"differencing vhd", placed(4096, 0, "conectix"+strings.Repeat("\x00", 55)+"\x04"), nil, "vpc", "dynamic", false},
+		{"dynamic vhd that lost its head", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x03"), "vpc", "dynamic", false},
 		{"vhd of a wrong type", make([]byte, 4096), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x07"), "vpc", "fixed", false},
-		{"cut in the vhd's head", []byte("conectix"), []byte("conectix"), "vpc", "dynamic", true},
+		{"cut in the vhd's head", []byte("conectix"), []byte("conectix"), "vpc", "dynamic", false},
 		{"footer of 511 bytes", make([]byte, 4096), placed(512, 1, "conectix\x00\x00\x00\x00"), "vpc", "VHD", true},
 		{"qcow2 whose last sector is a footer", []byte("QFI\xfb\x00\x00\x00\x03"), placed(512, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "qcow2", "", false},
 		{"footer in a tail that is no sector", make([]byte, 300), placed(300, 0, "conectix"+strings.Repeat("\x00", 55)+"\x02"), "raw", "", false},
@@ -173,10 +173,10 @@ func TestDetectQemu(t *testing.T) {
 		refused         bool
 	}{
 		{"qcow2", "compat=0.10", false}, {"qcow2", "compat=1.1", false}, {"raw", "", false},
-		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", true}, {"vhdx", "", true}, {"parallels", "", true},
+		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", false}, {"vhdx", "", false}, {"parallels", "", true},
 		{"vmdk", "subformat=monolithicSparse", true}, {"vmdk", "subformat=streamOptimized", true},
 		{"vmdk", "subformat=monolithicFlat", true}, {"vmdk", "subformat=twoGbMaxExtentSparse", true},
-		{"vpc", "subformat=dynamic", true}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},
+		{"vpc", "subformat=dynamic", false}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},
 	} {
 		t.Run(tt.format+" "+tt.options, func(t *testing.T) {
 			path := filepath.Join(dir, fmt.Sprint("disk", i))

@@ -46,6 +46,7 @@ type Format struct {
 	open     func(context.Context, io.ReaderAt, int64, Options) (image.Image, error)
 	describe func(context.Context, io.ReaderAt, int64, Options) (Details, error)
 	size     func(tail []byte, stored int64) (int64, error)
+	learn    func(Options) image.Learner
 	why      string // we do not read it, if there is more to say
 	hint     string // what to do instead
 }
@@ -122,12 +123,22 @@ func (f Format) Open(ctx context.Context, ra io.ReaderAt, size int64, o Options)
 
 // Describe tells what the metadata says, and reads nothing else. It works on images that Open refuses for a backing
 // file, an external data file or encryption: those are named and never opened. For a Random format size may be -1: ra is
-// only the start of a file.
+// only the start of a file. Where that does not tell the virtual size, it is -1: a VHDX has its metadata some MiB from there.
 func (f Format) Describe(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Details, error) {
 	if err := f.check(size, &o); err != nil {
 		return Details{}, err
 	}
 	return f.describe(ctx, ra, size, o)
+}
+
+// Learner returns what reads the format from a one-way stream, if the format has it. It knows of no files beside: AllowBacking
+// and Dir have no meaning.
+func (f Format) Learner(o Options) (image.Learner, bool) {
+	if f.learn == nil {
+		return nil, false
+	}
+	o.Limits = o.Limits.WithDefaults()
+	return f.learn(o), true
 }
 
 // StreamSize is the virtual size of a format that is not Random, of which stored bytes came as a stream: tail is the
@@ -147,7 +158,7 @@ func (f Format) check(size int64, o *Options) error {
 	if size < 0 && f.size != nil {
 		return fmt.Errorf("%s: stored size %d is not known: %w", f.Name, size, errdef.ErrUsage)
 	}
-	if o.Snapshot != "" && f.size != nil {
+	if o.Snapshot != "" && f.Name != "qcow2" { // no other has them inside
 		return errdef.WithHint(fmt.Errorf("%s has no snapshots, %q was asked for: %w", f.Name, o.Snapshot, errdef.ErrUsage),
 			"leave out --snapshot")
 	}

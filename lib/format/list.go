@@ -4,7 +4,9 @@ import (
 	"bytes"
 
 	"github.com/cdictl/cdictl/lib/format/qcow2"
+	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
+	"github.com/cdictl/cdictl/lib/format/vhdx"
 )
 
 // Hints of refused formats.
@@ -25,7 +27,8 @@ func list() []Format {
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
 			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2},
-		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
+		{Name: "vhdx", Title: "Hyper-V virtual disk", Readable: true, Random: true,
+			match: head(0, vhdx.Magic), open: openVHDX, describe: describeVHDX, learn: learnVHDX},
 		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
 		refuse("vmdk", "VMware ESX sparse disk", hintConvert, "", head(0, "COWD")),
 		// SE sparse: the constant header's magic and version 2.1.
@@ -33,7 +36,8 @@ func list() []Format {
 			head(0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")),
 		refuse("vmdk", "VMware disk descriptor", hintConvert, "it names the files that hold the disk and is none itself",
 			func(head, _ []byte) bool { return isDescriptor(head) }),
-		refuse("vdi", "VirtualBox disk", hintConvert, "", head(0x40, "\x7f\x10\xda\xbe")),
+		{Name: "vdi", Title: "VirtualBox disk", Readable: true, Random: true,
+			match: head(vdi.MagicOffset, vdi.Magic), open: openVDI, describe: describeVDI, learn: learnVDI},
 		refuse("qed", "QEMU enhanced disk", hintConvert, "", head(0, "QED\x00")),
 		refuse("parallels", "Parallels disk", hintConvert, "", any2(head(0, "WithoutFreeSpace"), head(0, "WithouFreSpacExt"))),
 		refuse("bochs", "Bochs growing disk", hintConvert, "", head(0, "Bochs Virtual HD Image")),
@@ -56,7 +60,9 @@ func list() []Format {
 		refuse("tar", "tar archive", "unpack it first (tar xf) and import the disk inside", "", head(257, "ustar")),
 		{Name: "vpc", Title: "fixed VHD", Readable: true,
 			match: isFixedVHD, open: openVHD, describe: describeVHD, size: sizeVHD},
-		refuse("vpc", "dynamic or differencing VHD", hintConvert, "", isVHD),
+		// A differencing one too.
+		{Name: "vpc", Title: "dynamic VHD", Readable: true, Random: true,
+			match: isVHD, open: openDynamicVHD, describe: describeDynamicVHD, learn: learnVHD},
 		refuse("vpc", "VHD", "append one zero byte to the file and try again", "its footer has 511 bytes, as before Virtual PC 2004",
 			func(_, tail []byte) bool {
 				return len(tail) == vhd.FooterSize && at(tail, 1, vhd.Cookie+"\x00\x00\x00")

@@ -47,7 +47,9 @@ func (c *opened) describe(ctx context.Context) (Info, error) {
 		return Info{Details: d}, err
 	case c.format.Random:
 		d, err := c.format.Describe(ctx, prefix(c.head), -1, o)
-		return Info{Details: d}, err
+		unknown := d.VirtualSize < 0
+		d.VirtualSize = max(d.VirtualSize, 0)
+		return Info{Details: d, VirtualSizeUnknown: unknown}, err
 	case c.codec == "" && c.info.Size >= 0:
 		size, err := c.format.StreamSize(c.tail, c.info.Size)
 		return Info{Details: format.Details{Format: c.format.Name, VirtualSize: size}}, err

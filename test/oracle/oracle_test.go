@@ -1,6 +1,6 @@
-// Package oracle compares what cdictl makes of every kind of qcow2 file with what qemu-img makes of it: through a file,
+// Package oracle compares what cdictl makes of every kind of image with what qemu-img makes of it: through a file,
 // http with and without ranges, and each codec, with and without a checksum. `go test -v ./test/oracle` prints the
-// table of digests.
+// tables of digests.
 package oracle
 
 import (
@@ -25,7 +25,8 @@ import (
 
 const (
 	virtual = 256 << 20
-	data    = 16 << 20 // what bzip2 can take 16 times in a minute; L2 tables and refcounts are the same as for more
+	small   = 64<<20 + 3*512 // for formats of which some are stored whole
+	data    = 16 << 20       // what bzip2 can take 16 times in a minute; L2 tables and refcounts are the same as for more
 	seed    = 20
 )
 
@@ -54,30 +55,58 @@ type suite struct {
 	bin, dir string
 	server   *web.Server
 	table    *report.Table
+	begin    time.Time
 }
 
 // TestDigests is the table: one row per disk, one column per channel, and qemu-img's digest before them all.
 func TestDigests(t *testing.T) {
+	s := newSuite(t)
+	s.kinds(t, images.Kinds, virtual, data)
+	s.print(t)
+}
+
+// TestBlocks is the same for VHD, VDI and VHDX, and for files that qemu-img cannot write.
+func TestBlocks(t *testing.T) {
+	s := newSuite(t)
+	s.kinds(t, images.BlockKinds, small, data/2)
+	s.crafted(t)
+	s.print(t)
+}
+
+func newSuite(t *testing.T) *suite {
 	proc.Need(t, "qemu-img", "qemu-io", "gzip", "xz", "zstd", "bzip2")
-	begin := time.Now()
 	dir := t.TempDir()
 	mux := http.NewServeMux()
 	mux.Handle("/ranges/", web.Ranges(dir))
 	mux.Handle("/plain/", web.Plain(dir))
-	s := &suite{bin: proc.TestBinary(t), dir: dir, server: web.Start(t, mux), table: &report.Table{
+	s := &suite{bin: proc.TestBinary(t), dir: dir, server: web.Start(t, mux), begin: time.Now(), table: &report.Table{
 		Title:  "SHA-256 of the disk, first 12 digits: qemu-img's, then ours by the way the image came",
 		Header: []string{"image", "disk", "qemu-img"},
 	}}
 	for _, c := range channels {
 		s.table.Header = append(s.table.Header, c.name)
 	}
-	raw := filepath.Join(dir, "content.raw")
-	if err := images.Raw(raw, virtual, data, seed); err != nil {
+	return s
+}
+
+// print shows the table and fails the test if a cell of it did.
+func (s *suite) print(t *testing.T) {
+	s.table.Print(os.Stdout)
+	fmt.Printf("(%.0f s)\n", time.Since(s.begin).Seconds())
+	if n := s.table.Failed(); n > 0 {
+		t.Fatalf("%d of the digests differ", n)
+	}
+}
+
+// kinds adds the rows of images that qemu-img makes.
+func (s *suite) kinds(t *testing.T, kinds []images.Kind, size, data int64) {
+	raw := filepath.Join(s.dir, "content.raw")
+	if err := images.Raw(raw, size, data, seed); err != nil {
 		t.Fatal(err)
 	}
-	rows := make([][][]string, len(images.Kinds))
+	rows := make([][][]string, len(kinds))
 	t.Run("kind", func(t *testing.T) {
-		for i, kind := range images.Kinds {
+		for i, kind := range kinds {
 			t.Run(kind.Name, func(t *testing.T) {
 				t.Parallel()
 				var err error
@@ -90,30 +119,22 @@ func TestDigests(t *testing.T) {
 	for _, row := range slices.Concat(rows...) {
 		s.table.Row(row...)
 	}
-	s.table.Print(os.Stdout)
-	fmt.Printf("(%.0f s)\n", time.Since(begin).Seconds())
-	if n := s.table.Failed(); n > 0 {
-		t.Fatalf("%d of the digests differ", n)
-	}
 }
 
 // kind makes one image and its compressed forms and returns a row for each of its disks. An error means that the test
 // could not be made, not that it failed.
-func (s *suite) kind(ctx context.Context, turn int, kind images.Qcow2, raw string) (rows [][]string, err error) {
+func (s *suite) kind(ctx context.Context, turn int, kind images.Kind, raw string) (rows [][]string, err error) {
 	path, err := kind.Make(ctx, raw, s.dir)
 	if err != nil {
 		return nil, err
 	}
-	target := filepath.Join(s.dir, kind.Name+".ours.raw")
-	stored := map[string]string{"": path}
-	for codec := range images.Codecs {
-		stored[codec] = path + "." + codec
-		if err := images.Compress(ctx, codec, path, stored[codec]); err != nil {
-			return nil, err
-		}
+	f, err := s.compress(ctx, path, kind.FormatName())
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, f.remove()) }()
 	for _, snapshot := range append([]string{""}, kind.Snapshots...) {
-		want, err := images.Oracle(ctx, path, snapshot)
+		want, err := images.Oracle(ctx, path, kind.FormatName(), snapshot)
 		if err != nil {
 			return nil, err
 		}
@@ -121,28 +142,58 @@ func (s *suite) kind(ctx context.Context, turn int, kind images.Qcow2, raw strin
 		if snapshot != "" {
 			disk = "snapshot " + snapshot
 		}
-		cells := []string{kind.Name, disk, want[:12]}
-		for column, c := range channels {
-			got, problem := s.cell(ctx, c, stored[c.codec], target, snapshot, turn+column)
-			if problem == nil && got != want {
-				problem = fmt.Errorf("digest %s, qemu-img's is %s", got, want)
-				got = "≠" + got
-			}
-			s.table.Count(kind.Name+" "+disk+" "+c.name, problem)
-			cells = append(cells, got[:min(12, len(got))])
-		}
-		rows = append(rows, cells)
-	}
-	for _, p := range append(slices.Collect(maps.Values(stored)), target) {
-		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+		rows = append(rows, s.row(ctx, f, kind.Name, disk, want, snapshot, turn))
 	}
 	return rows, nil
 }
 
+// A file is an image and its compressed forms.
+type file struct {
+	format string
+	stored map[string]string // by codec
+	target string
+}
+
+func (s *suite) compress(ctx context.Context, path, format string) (file, error) {
+	f := file{format, map[string]string{"": path}, path + ".ours.raw"}
+	for codec := range images.Codecs {
+		f.stored[codec] = path + "." + codec
+		if err := images.Compress(ctx, codec, path, f.stored[codec]); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func (f file) remove() error {
+	for _, p := range append(slices.Collect(maps.Values(f.stored)), f.target) {
+		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// row imports a disk by every channel.
+func (s *suite) row(ctx context.Context, f file, name, disk, want, snapshot string, turn int) []string {
+	cells := []string{name, disk, want[:min(12, len(want))]}
+	for column, c := range channels {
+		got, problem := s.cell(ctx, c, f, snapshot, turn+column)
+		if got == want {
+			problem = nil // also a refusal, where that is wanted
+		} else if problem == nil {
+			problem = fmt.Errorf("digest %s, qemu-img's is %s", got, want)
+			got = "≠" + got
+		}
+		s.table.Count(name+" "+disk+" "+c.name, problem)
+		cells = append(cells, got[:min(12, len(got))])
+	}
+	return cells
+}
+
 // cell imports one stored file by one channel and returns the disk's digest, or what to show instead.
-func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot string, turn int) (string, error) {
+func (s *suite) cell(ctx context.Context, c channel, f file, snapshot string, turn int) (string, error) {
+	stored, target := f.stored[c.codec], f.target
 	from := stored
 	base := c.base
 	if c.codec != "" {
@@ -169,7 +220,7 @@ func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot st
 	if r.Exit != 0 {
 		return fmt.Sprintf("exit %d", r.Exit), fmt.Errorf("exit %d: %s", r.Exit, strings.TrimSpace(r.Stderr))
 	}
-	if err := checkRoute(c, base, r.Stdout); err != nil {
+	if err := checkRoute(c, base, f.format, r.Stdout); err != nil {
 		return "route", err
 	}
 	got, err := images.SHA256(target)
@@ -180,7 +231,7 @@ func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot st
 }
 
 // checkRoute holds the promise that a source with random access is never spooled, with a checksum or without.
-func checkRoute(c channel, base, out string) error {
+func checkRoute(c channel, base, format, out string) error {
 	var res struct {
 		Format, Codec, Route string
 		BytesSpooled         int64
@@ -188,7 +239,7 @@ func checkRoute(c channel, base, out string) error {
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		return fmt.Errorf("result: %w", err)
 	}
-	if res.Format != "qcow2" {
+	if res.Format != format {
 		return fmt.Errorf("result: format %q", res.Format)
 	}
 	if (res.Codec == "") != (c.codec == "") {

@@ -1,16 +1,28 @@
-// Package vhd reads the footer that makes a raw disk a fixed VHD (Virtual PC, Hyper-V, Azure; qemu-img calls it vpc).
+// Package vhd reads VHDs (Virtual PC, Hyper-V, Azure, XenServer; qemu-img calls them vpc): the footer of a fixed one
+// and all of a dynamic one. A differencing one is refused by its parent's name.
 //
-// A fixed VHD is the disk's bytes and then one sector: the footer. So a reader of the disk needs nothing but its size,
-// and that has two conventions: Virtual PC's guests see the CHS geometry, others the footer's current size. Parse
-// follows qemu, which tells by the application that made the file.
+// It follows the "Virtual Hard Disk Image Format Specification" 1.0, Microsoft 2006; the sections have no numbers.
 //
-// Fields and checksum: "Virtual Hard Disk Image Format Specification" 1.0, Microsoft 2006.
+// A fixed VHD is the disk's bytes and then one sector: the footer ("Hard Disk Footer Format"). So a reader of the
+// disk needs nothing but its size, and that has two conventions: Virtual PC's guests see the CHS geometry, others the
+// footer's current size. This package follows qemu, which tells by the application that made the file.
+//
+// A dynamic VHD begins with a copy of the footer. It leads to a header ("Dynamic Disk Header Format"), that to the
+// BAT ("Block Allocation Table"), and that to blocks, each behind a bitmap of its sectors ("Data Blocks").
+//
+// By the specification a sector whose bit is not set was never written and reads as zeros. Qemu does not look at the
+// bitmaps and reads what is stored; so does this package. All known writers store zeros there.
+//
+// It is stricter than qemu, which warns of a wrong footer checksum and looks neither at the header's checksum nor at
+// the footer at the end: here they must be right and agree, and no two blocks may overlap. A file whose end was cut
+// off is never taken for a whole one.
 package vhd
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 )
@@ -47,6 +59,7 @@ func (t Type) String() string {
 // Offsets in the footer; all numbers are big-endian.
 const (
 	offVersion     = 12
+	offDataOffset  = 16
 	offCreator     = 28
 	offCurrentSize = 48
 	offCylinders   = 56
@@ -54,6 +67,7 @@ const (
 	offSectors     = 59
 	offType        = 60
 	offChecksum    = 64
+	offUUID        = 68
 )
 
 const (
@@ -76,12 +90,16 @@ type Footer struct {
 	Type Type
 	// Creator is the application that made the file, four bytes.
 	Creator string
-	// CurrentSize is the size of the disk's bytes in the file.
+	// CurrentSize is the size of the disk; of a fixed one that of its bytes in the file.
 	CurrentSize int64
 	// GeometrySize is the size that the CHS geometry gives.
 	GeometrySize int64
 	// VirtualSize is the one of both that counts.
 	VirtualSize int64
+	// DataOffset is where the header of a disk that is not fixed lies; not checked.
+	DataOffset uint64
+	// UUID of the disk: differencing ones name their parent by it.
+	UUID [16]byte
 }
 
 // Parse reads and checks the footer of a fixed VHD: tail is the last FooterSize bytes of a file of stored bytes.
@@ -90,33 +108,47 @@ func Parse(tail []byte, stored int64) (Footer, error) {
 	if len(tail) != FooterSize || stored < FooterSize || !bytes.HasPrefix(tail, []byte(Cookie)) {
 		return Footer{}, fmt.Errorf("vpc: the file does not end with a footer: %w", errdef.ErrCorrupt)
 	}
-	if want, got := binary.BigEndian.Uint32(tail[offChecksum:]), Checksum(tail); got != want {
-		return Footer{}, fmt.Errorf("vpc: footer checksum is %#08x, its bytes give %#08x: %w", want, got, errdef.ErrCorrupt)
+	f, err := parse(tail)
+	if err != nil {
+		return Footer{}, err
 	}
-	if v := binary.BigEndian.Uint16(tail[offVersion:]); v != 1 {
-		return Footer{}, fmt.Errorf("vpc: footer version %d is not 1: %w", v, errdef.ErrUnsupported)
-	}
-	current := binary.BigEndian.Uint64(tail[offCurrentSize:])
 	data := stored - FooterSize
-	f := Footer{
-		Type:        Type(binary.BigEndian.Uint32(tail[offType:])),
-		Creator:     string(tail[offCreator : offCreator+4]),
-		CurrentSize: data, // equal, or it is an error below
-		GeometrySize: int64(binary.BigEndian.Uint16(tail[offCylinders:])) *
-			int64(tail[offHeads]) * int64(tail[offSectors]) * sector,
-	}
 	if f.Type != Fixed {
 		return Footer{}, fmt.Errorf("vpc: disk type is %s, not fixed: %w", f.Type, errdef.ErrUnsupported)
 	}
-	if current != uint64(data) {
-		return Footer{}, fmt.Errorf("vpc: footer tells a size of %d bytes, the file has %d before it: %w", current, data, errdef.ErrCorrupt)
+	if f.CurrentSize != data {
+		return Footer{}, fmt.Errorf("vpc: footer tells a size of %d bytes, the file has %d before it: %w", f.CurrentSize, data, errdef.ErrCorrupt)
+	}
+	if f.VirtualSize > data {
+		return Footer{}, fmt.Errorf("vpc: geometry of %d bytes is larger than the %d bytes of the file: %w", f.VirtualSize, data, errdef.ErrCorrupt)
+	}
+	return f, nil
+}
+
+// parse reads and checks a footer of any type, or the copy of one: b has the cookie and FooterSize bytes.
+func parse(b []byte) (Footer, error) {
+	be := binary.BigEndian
+	if want, got := be.Uint32(b[offChecksum:]), Checksum(b); got != want {
+		return Footer{}, fmt.Errorf("vpc: footer checksum is %#08x, its bytes give %#08x: %w", want, got, errdef.ErrCorrupt)
+	}
+	if v := be.Uint16(b[offVersion:]); v != 1 {
+		return Footer{}, fmt.Errorf("vpc: footer version %d is not 1: %w", v, errdef.ErrUnsupported)
+	}
+	current := be.Uint64(b[offCurrentSize:])
+	if current > math.MaxInt64 {
+		return Footer{}, fmt.Errorf("vpc: footer tells a size of %d bytes: %w", current, errdef.ErrCorrupt)
+	}
+	f := Footer{
+		Type:         Type(be.Uint32(b[offType:])),
+		Creator:      string(b[offCreator : offCreator+4]),
+		CurrentSize:  int64(current),
+		GeometrySize: int64(be.Uint16(b[offCylinders:])) * int64(b[offHeads]) * int64(b[offSectors]) * sector,
+		DataOffset:   be.Uint64(b[offDataOffset:]),
+		UUID:         [16]byte(b[offUUID:]),
 	}
 	f.VirtualSize = f.CurrentSize &^ (sector - 1)
 	if sizedByGeometry(f.Creator) && f.GeometrySize != maxGeometry*sector {
 		f.VirtualSize = f.GeometrySize
-	}
-	if f.VirtualSize > data {
-		return Footer{}, fmt.Errorf("vpc: geometry of %d bytes is larger than the %d bytes of the file: %w", f.VirtualSize, data, errdef.ErrCorrupt)
 	}
 	return f, nil
 }
@@ -127,12 +159,16 @@ func Parse(tail []byte, stored int64) (Footer, error) {
 func sizedByGeometry(creator string) bool { return creator == "vpc " || creator == "qemu" }
 
 // Checksum is the one's complement of the sum of the footer's bytes without the checksum's own.
-func Checksum(footer []byte) uint32 {
+func Checksum(footer []byte) uint32 { return checksum(footer, offChecksum) }
+
+// checksum sums a structure whose checksum stands at off.
+func checksum(p []byte, off int) uint32 {
 	var sum uint32
-	for i, b := range footer {
-		if i < offChecksum || i >= offChecksum+4 {
-			sum += uint32(b)
-		}
+	for _, b := range p {
+		sum += uint32(b)
+	}
+	for _, b := range p[off : off+4] {
+		sum -= uint32(b)
 	}
 	return ^sum
 }

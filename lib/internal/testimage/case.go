@@ -15,6 +15,8 @@ const ImagePath = "IMAGE"
 // A Case is an image that qemu-img and qemu-io make.
 type Case struct {
 	Name string
+	// Format is qemu-img's name of the image's format; empty: qcow2.
+	Format string
 	// Size of the disk when it is made.
 	Size int64
 	// Options are for qemu-img -o.
@@ -32,14 +34,14 @@ type Case struct {
 // OracleArgs are the arguments with which qemu-img convert reads what the case is about.
 func (c Case) OracleArgs() []string {
 	if c.Snapshot == "" {
-		return nil
+		return []string{"-f", c.format()}
 	}
 	return []string{"-l", "snapshot.name=" + c.Snapshot}
 }
 
 // Build makes the image in dir and returns its path.
 func Build(ctx context.Context, dir string, c Case) (string, error) {
-	path := filepath.Join(dir, c.Name+".qcow2")
+	path := filepath.Join(dir, c.Name+"."+c.format())
 	if err := c.base(ctx, dir, path); err != nil {
 		return "", fmt.Errorf("make image %s: %w", c.Name, err)
 	}
@@ -55,13 +57,20 @@ func Build(ctx context.Context, dir string, c Case) (string, error) {
 	return path, nil
 }
 
+func (c Case) format() string {
+	if c.Format == "" {
+		return "qcow2"
+	}
+	return c.Format
+}
+
 func (c Case) base(ctx context.Context, dir, path string) error {
 	var options []string
 	if c.Options != "" {
 		options = []string{"-o", c.Options}
 	}
 	if c.Blank {
-		args := append([]string{"create", "-q", "-f", "qcow2"}, options...)
+		args := append([]string{"create", "-q", "-f", c.format()}, options...)
 		_, err := Run(ctx, "qemu-img", append(args, path, fmt.Sprint(c.Size))...)
 		return err
 	}
@@ -70,7 +79,7 @@ func (c Case) base(ctx context.Context, dir, path string) error {
 	if err := WriteRaw(raw, c.Size, 1); err != nil {
 		return err
 	}
-	args := []string{"convert", "-f", "raw", "-O", "qcow2"}
+	args := []string{"convert", "-f", "raw", "-O", c.format()}
 	if c.Compress {
 		args = append(args, "-c")
 	}

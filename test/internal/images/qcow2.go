@@ -10,9 +10,11 @@ import (
 	"github.com/cdictl/cdictl/test/internal/proc"
 )
 
-// Qcow2 is one kind of qcow2 file.
-type Qcow2 struct {
+// A Kind is one kind of image file.
+type Kind struct {
 	Name string
+	// Format is qemu-img's name of it; empty: qcow2.
+	Format string
 	// Options are qemu-img convert's, -o and -c.
 	Options []string
 	// Snapshots can be read beside the active disk.
@@ -34,7 +36,7 @@ func qio(commands ...string) []string {
 }
 
 // Kinds are the qcow2 files of the oracle. Each begins as a 256 MiB disk with content up to its ends.
-var Kinds = []Qcow2{
+var Kinds = []Kind{
 	{Name: "v2", Options: []string{"-o", "compat=0.10"}},
 	{Name: "v3", Options: []string{"-o", "compat=1.1"}},
 	{Name: "cluster-512", Options: []string{"-o", "cluster_size=512"}},
@@ -75,14 +77,22 @@ var Kinds = []Qcow2{
 	}},
 }
 
+// FormatName is qemu-img's name of the format.
+func (k Kind) FormatName() string {
+	if k.Format == "" {
+		return "qcow2"
+	}
+	return k.Format
+}
+
 // Make writes the image made of the raw file into dir and returns its path.
-func (q Qcow2) Make(ctx context.Context, raw, dir string) (string, error) {
-	path := filepath.Join(dir, q.Name+".qcow2")
-	args := append([]string{"qemu-img", "convert", "-f", "raw", "-O", "qcow2"}, q.Options...)
+func (k Kind) Make(ctx context.Context, raw, dir string) (string, error) {
+	path := filepath.Join(dir, k.Name+"."+k.FormatName())
+	args := append([]string{"qemu-img", "convert", "-f", "raw", "-O", k.FormatName()}, k.Options...)
 	if _, err := proc.Tool(ctx, append(args, raw, path)...); err != nil {
 		return "", err
 	}
-	for _, step := range q.life {
+	for _, step := range k.life {
 		command := slices.Clone(step)
 		command[slices.Index(command, itself)] = path
 		if _, err := proc.Tool(ctx, command...); err != nil {
@@ -93,8 +103,8 @@ func (q Qcow2) Make(ctx context.Context, raw, dir string) (string, error) {
 }
 
 // Oracle converts the image, or a snapshot of it, by qemu-img and returns the digest of the raw disk.
-func Oracle(ctx context.Context, path, snapshot string) (digest string, err error) {
-	args := []string{"qemu-img", "convert", "-f", "qcow2", "-O", "raw"}
+func Oracle(ctx context.Context, path, format, snapshot string) (digest string, err error) {
+	args := []string{"qemu-img", "convert", "-f", format, "-O", "raw"}
 	if snapshot != "" {
 		args = append(args, "-l", "snapshot.name="+snapshot)
 	}
