@@ -46,6 +46,7 @@ type Format struct {
 	open     func(context.Context, io.ReaderAt, int64, Options) (image.Image, error)
 	describe func(context.Context, io.ReaderAt, int64, Options) (Details, error)
 	size     func(tail []byte, stored int64) (int64, error)
+	learn    func(Options) image.Learner
 	why      string // we do not read it, if there is more to say
 	hint     string // what to do instead
 }
@@ -128,6 +129,16 @@ func (f Format) Describe(ctx context.Context, ra io.ReaderAt, size int64, o Opti
 		return Details{}, err
 	}
 	return f.describe(ctx, ra, size, o)
+}
+
+// Learner returns what reads the format from a one-way stream, if the format has it. It knows of no files beside: AllowBacking
+// and Dir have no meaning.
+func (f Format) Learner(o Options) (image.Learner, bool) {
+	if f.learn == nil {
+		return nil, false
+	}
+	o.Limits = o.Limits.WithDefaults()
+	return f.learn(o), true
 }
 
 // StreamSize is the virtual size of a format that is not Random, of which stored bytes came as a stream: tail is the
