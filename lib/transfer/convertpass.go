@@ -282,9 +282,9 @@ func (c *converter) packed(ctx context.Context, e entry, end bool) error {
 		}
 	}
 	// The next run may begin within what only rounds this one up; if it is not known yet, it may be learnt of late.
-	named := e.storedEnd()
-	if next := c.ahead.first(); next == nil || next.stored > named {
-		named = max(e.stored+1, named-511)
+	named := max(e.stored+1, e.storedEnd()-511)
+	if next := c.ahead.first(); next != nil && next.stored <= e.storedEnd() {
+		named = next.stored
 	}
 	c.hold.name(e.stored, named)
 	return c.give(ctx, b, item{e, p})
