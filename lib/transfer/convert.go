@@ -71,6 +71,7 @@ func Convert(ctx context.Context, dst sink.Sink, r io.Reader, l image.Learner, c
 		seed:  maphash.MakeSeed(),
 		spill: spill{most: int(o.MaxIndex / entrySize)},
 	}
+	c.ledger.init()
 	c.hold = hold{pool: c.pool, most: most, evict: c.evict}
 	group, gctx := o.group(ctx)
 	c.spawn = group.Go
@@ -107,6 +108,8 @@ type converter struct {
 	ahead    index // runs whose bytes come, a heap
 	open     []entry
 	missed   index // runs whose bytes are gone, for another pass
+	flying   int64 // stored bytes of packed runs that were sent to workers
+	ledger   ledger
 	task     *task // being put together
 	progress int   // ranges learnt and runs placed in this pass
 	meta     []byte
@@ -175,9 +178,10 @@ func (c *converter) pass(ctx context.Context, r io.Reader) error {
 		return nil // pass returns it: whoever is first tells the cause
 	})
 	for k := range p.pieces {
-		if err := c.hold.add(k.buf, k.n); err != nil {
+		if err := c.makeRoom(ctx); err != nil {
 			return err
 		}
+		c.hold.add(k.buf, k.n)
 		if err := c.advance(ctx, false); err != nil {
 			return err
 		}

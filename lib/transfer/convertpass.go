@@ -38,8 +38,17 @@ func (c *converter) advance(ctx context.Context, end bool) error {
 	if err := c.send(ctx); err != nil {
 		return err
 	}
-	c.hold.measure()
+	c.settle()
+	c.hold.measure(c.flying)
 	return nil
+}
+
+// settle names what workers have unpacked.
+func (c *converter) settle() {
+	for _, u := range c.ledger.take() {
+		c.hold.name(u.off, u.off+int64(u.used))
+		c.flying -= int64(u.most)
+	}
 }
 
 // learn gives the learner the ranges that are there: those that end in the last piece, or with all any. It reports whether
@@ -169,8 +178,8 @@ func (c *converter) wait(runs []image.Run) error {
 		stored = math.MaxInt64 / 2
 	}
 	for _, r := range runs {
-		if r.Packed && r.StoredLength > c.co.Hold/2 {
-			return c.o.readError(fmt.Errorf("packed run at guest offset %d is stored in %d bytes: %w", r.Guest, r.StoredLength, errdef.ErrUnsupported))
+		if r.Packed && r.StoredLength > c.co.Hold*3/4 {
+			return c.o.readError(fmt.Errorf("packed run at guest offset %d is stored in %d bytes, more than can be held: %w", r.Guest, r.StoredLength, errdef.ErrUnsupported))
 		}
 		n := c.ahead.n
 		if err := c.ahead.add(r, c.size, stored); err != nil {
@@ -281,12 +290,8 @@ func (c *converter) packed(ctx context.Context, e entry, end bool) error {
 			return err
 		}
 	}
-	// The next run may begin within what only rounds this one up; if it is not known yet, it may be learnt of late.
-	named := max(e.stored+1, e.storedEnd()-511)
-	if next := c.ahead.first(); next != nil && next.stored <= e.storedEnd() {
-		named = next.stored
-	}
-	c.hold.name(e.stored, named)
+	// It is named when it is known how many of these bytes it has: what only rounds them up may be the next run's.
+	c.flying += n
 	return c.give(ctx, b, item{e, p})
 }
 
@@ -297,6 +302,34 @@ func (c *converter) miss(e entry) error {
 	}
 	c.missed.push(e)
 	return c.bounded()
+}
+
+// makeRoom has a piece less in the hold.
+func (c *converter) makeRoom(ctx context.Context) error {
+	for c.hold.full() {
+		c.settle()
+		if c.hold.shrink() {
+			continue
+		}
+		if c.co.Again == nil && c.flying > 0 {
+			// Do not spool what only waits to be unpacked.
+			if err := c.send(ctx); err != nil {
+				return err
+			}
+			c.ledger.wait(ctx)
+			c.settle()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if c.hold.shrink() {
+				continue
+			}
+		}
+		if err := c.hold.evictFirst(c.flying); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // evict takes what was held longest.

@@ -56,6 +56,7 @@ func (c *converter) send(ctx context.Context) error {
 		return nil
 	}
 	c.task = nil
+	c.ledger.begin()
 	select {
 	case c.tasks <- t:
 		return nil
@@ -64,75 +65,113 @@ func (c *converter) send(ctx context.Context) error {
 	}
 }
 
-// sized is a learner whose size is known: it may be asked for it while another goroutine learns.
+// sized is a learner as one worker sees it: its size is known and may be asked for while another goroutine learns, and
+// what it unpacked last is measured.
 type sized struct {
 	image.Learner
-	size int64
+	measurer image.Measurer // nil: StoredLength is no upper bound
+	size     int64
+	used     int
 }
 
-func (s sized) Size() int64 { return s.size }
+func (c *converter) sized() *sized {
+	m, _ := c.learner.(image.Measurer)
+	return &sized{c.learner, m, c.size, 0}
+}
+
+func (s *sized) Size() int64 { return s.size }
+
+func (s *sized) Unpack(dst, stored []byte) (err error) {
+	if s.used = len(stored); s.measurer == nil {
+		return s.Learner.Unpack(dst, stored)
+	}
+	s.used, err = s.measurer.UnpackMeasured(dst, stored)
+	return err
+}
 
 // work places the runs of tasks.
 func (c *converter) work(ctx context.Context, lane int) error {
-	var l *placer
-	var buf []byte
+	w := worker{c: c}
 	for t := range c.tasks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if l == nil {
-			l = newPlacer(&c.writer, sized{c.learner, c.size}, 0, lane)
+		if w.placer == nil { // the size is known now
+			w.learner = c.sized()
+			w.placer = newPlacer(&c.writer, w.learner, 0, lane)
 		}
 		for _, it := range t.items {
-			if it.packed != 0 {
-				if err := l.fit(int64(it.length)); err != nil {
-					return err
-				}
-			}
-			if it.p != nil {
-				if err := l.place(it.entry, it.p); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := c.unspool(l, it.entry, &buf); err != nil {
+			if err := w.item(it); err != nil {
 				return err
 			}
 		}
-		if err := l.flush(); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 		if t.slab != nil {
 			c.hold.release(t.slab)
 		}
+		c.ledger.end(w.done)
+		w.done = w.done[:0]
 	}
 	return nil
 }
 
-// unspool places a run from the spool, a plain one in pieces.
-func (c *converter) unspool(l *placer, e entry, buf *[]byte) error {
-	for n := e.storedLength(); n > 0; n = e.storedLength() {
-		if e.packed == 0 {
-			n = min(n, maxPiece)
+type worker struct {
+	*placer
+	c       *converter
+	learner *sized
+	buf     []byte // from the spool
+	done    []unpacked
+}
+
+func (w *worker) item(it item) error {
+	if it.packed == 0 {
+		if it.p == nil {
+			return w.unspool(it.entry)
 		}
-		if int64(len(*buf)) < n {
-			*buf = make([]byte, max(n, maxPiece))
-		}
-		p := (*buf)[:n]
-		if err := c.spill.read(p, e.stored); err != nil {
+		return w.place(it.entry, it.p)
+	}
+	if err := w.fit(int64(it.length)); err != nil {
+		return err
+	}
+	p := it.p
+	if p == nil {
+		var err error
+		if p, err = w.spooled(it.stored, it.storedLength()); err != nil {
 			return err
 		}
+	}
+	if err := w.place(it.entry, p); err != nil {
+		return err
+	}
+	w.done = append(w.done, unpacked{it.stored, uint32(w.learner.used), it.packed})
+	return nil
+}
+
+// spooled reads n bytes at off from the spool. They are valid until the next call.
+func (w *worker) spooled(off, n int64) ([]byte, error) {
+	if int64(len(w.buf)) < n {
+		w.buf = make([]byte, max(n, maxPiece))
+	}
+	p := w.buf[:n]
+	return p, w.c.spill.read(p, off)
+}
+
+// unspool places a plain run from the spool.
+func (w *worker) unspool(e entry) error {
+	for e.length > 0 {
 		part := e
-		if e.packed == 0 {
-			part.length = uint32(n)
-		}
-		if err := l.place(part, p); err != nil {
+		part.length = min(e.length, maxPiece)
+		p, err := w.spooled(part.stored, part.storedLength())
+		if err != nil {
 			return err
 		}
-		if e.packed != 0 {
-			return nil
+		if err := w.place(part, p); err != nil {
+			return err
 		}
-		e.guest, e.stored, e.length = e.guest+n, e.stored+n, e.length-uint32(n)
+		n := int64(part.length)
+		e.guest, e.stored, e.length = e.guest+n, e.stored+n, e.length-part.length
 	}
 	return nil
 }

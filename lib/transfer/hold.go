@@ -68,20 +68,16 @@ func (h *hold) release(b *slab) {
 	}
 }
 
+// full reports whether there is no room for another piece.
+func (h *hold) full() bool { return len(h.slabs) >= h.most }
+
 // add takes the next n bytes of the stream, which are in buf, as live.
-func (h *hold) add(buf []byte, n int) error {
-	for len(h.slabs) >= h.most {
-		if err := h.shrink(); err != nil {
-			h.pool.Put(buf)
-			return err
-		}
-	}
+func (h *hold) add(buf []byte, n int) {
 	b := &slab{buf: buf, has: []held{{h.pos, 0, n}}, live: []span{{h.pos, int64(n)}}}
 	b.refs.Store(1)
 	h.slabs = append(h.slabs, b)
 	h.pos += int64(n)
 	h.live += int64(n)
-	return nil
 }
 
 // search returns the index of the first slab that ends behind off.
@@ -137,9 +133,9 @@ func (h *hold) name(off, end int64) {
 	}
 }
 
-// measure notes how much is held, and frees slabs that are neither live nor recent.
-func (h *hold) measure() {
-	h.max = max(h.max, h.live)
+// measure notes how much is held but for flying bytes, and frees slabs that are neither live nor recent.
+func (h *hold) measure(flying int64) {
+	h.max = max(h.max, h.live-flying)
 	if old := len(h.slabs) - recentSlabs; old > 0 {
 		kept := h.slabs[:0]
 		for i, b := range h.slabs {
@@ -164,15 +160,15 @@ func (h *hold) drop(off int64) {
 	h.slabs = slices.Delete(h.slabs, 0, n)
 }
 
-// shrink makes one slab less.
-func (h *hold) shrink() error {
-	least, at := int64(h.pool.Size())+1, -1
+// shrink makes one slab less without a loss, if that can be.
+func (h *hold) shrink() bool {
+	least, at := int64(h.pool.Size())*3/4+1, -1 // a merge costs a copy, so there must be something to win
 	for i, b := range h.slabs {
 		n := b.liveBytes()
 		if n == 0 {
 			h.release(b)
 			h.slabs = slices.Delete(h.slabs, i, i+1)
-			return nil
+			return true
 		}
 		if i+1 < len(h.slabs) {
 			if n += h.slabs[i+1].liveBytes(); n < least {
@@ -180,14 +176,15 @@ func (h *hold) shrink() error {
 			}
 		}
 	}
-	// A merge costs a copy of what is left, so there must be something to win.
-	if at >= 0 && least <= int64(h.pool.Size())*3/4 {
-		if buf := h.pool.TryGet(); buf != nil {
-			h.merge(at, buf)
-			return nil
-		}
+	if at < 0 {
+		return false
 	}
-	return h.evictFirst()
+	buf := h.pool.TryGet()
+	if buf == nil {
+		return false
+	}
+	h.merge(at, buf)
+	return true
 }
 
 // merge moves what is live in slabs i and i+1 into buf.
@@ -213,9 +210,9 @@ func (h *hold) merge(i int, buf []byte) {
 }
 
 // evictFirst takes the oldest slab away.
-func (h *hold) evictFirst() error {
+func (h *hold) evictFirst(flying int64) error {
 	b := h.slabs[0]
-	h.max = max(h.max, h.live)
+	h.max = max(h.max, h.live-flying)
 	for _, s := range b.live {
 		for off := s.off; off < s.end(); {
 			p := b.bytes(off)

@@ -31,7 +31,10 @@ type Learner struct {
 	farthest int64 // end of what runs lead to, as far as it must exist
 }
 
-var _ image.Learner = (*Learner)(nil)
+var (
+	_ image.Learner  = (*Learner)(nil)
+	_ image.Measurer = (*Learner)(nil)
+)
 
 // NewLearner makes a Learner for one image. Options.Backing and Options.Gap have no meaning: an image with a backing file
 // is refused.
@@ -224,7 +227,18 @@ func (l *Learner) Finish(stored int64) error {
 }
 
 // Unpack decodes a packed run into dst, see [Image.Unpack].
-func (l *Learner) Unpack(dst, stored []byte) error { return (&Image{l.disk}).Unpack(dst, stored) }
+func (l *Learner) Unpack(dst, stored []byte) error {
+	_, err := l.UnpackMeasured(dst, stored)
+	return err
+}
+
+// UnpackMeasured is Unpack and tells how many of the stored bytes the cluster has: the next may begin in its last sector.
+func (l *Learner) UnpackMeasured(dst, stored []byte) (int, error) {
+	if int64(len(dst)) > l.disk.cluster() {
+		return 0, fmt.Errorf("qcow2: unpack into %d bytes, a cluster has %d: %w", len(dst), l.disk.cluster(), errdef.ErrUsage)
+	}
+	return l.disk.unpacker.measured(dst, stored)
+}
 
 // runs appends the runs of a piece of an L2 table, which begins with the entry of the guest cluster at guest.
 func (l *Learner) runs(guest int64, p []byte, runs []image.Run) ([]image.Run, error) {
