@@ -24,7 +24,7 @@ func list() []Format {
 		}),
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
-			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2},
+			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2, write: writeQcow2},
 		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
 		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
 		refuse("vmdk", "VMware ESX sparse disk", hintConvert, "", head(0, "COWD")),

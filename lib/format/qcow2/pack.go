@@ -203,11 +203,7 @@ func (e *encoder) settle(pos int64) error {
 			continue
 		}
 		if t := e.tables[e.flushed]; t != nil {
-			at := newOutput(e.w, e.l1[e.flushed])
-			if err := e.writeTable(at, t); err != nil {
-				return err
-			}
-			if err := at.flush(); err != nil {
+			if _, err := e.w.WriteAt(e.tableBytes(t), e.l1[e.flushed]); err != nil {
 				return err
 			}
 			delete(e.tables, e.flushed)

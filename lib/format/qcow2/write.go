@@ -231,19 +231,19 @@ func (e *encoder) front(out *output, l2 map[int][]uint64) error {
 		if t == nil {
 			t = make([]uint64, e.cluster()>>l2EntryBits) // all zeros, as it turned out
 		}
-		if err := e.writeTable(out, t); err != nil {
+		if err := out.write(e.tableBytes(t)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *encoder) writeTable(out *output, t []uint64) error {
+func (e *encoder) tableBytes(t []uint64) []byte {
 	b := make([]byte, e.cluster())
 	for i, x := range t {
 		binary.BigEndian.PutUint64(b[8*i:], x)
 	}
-	return out.write(b)
+	return b
 }
 
 // refLayout is where the refcounts lie: blocks first, the table behind them.
