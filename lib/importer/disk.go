@@ -30,10 +30,11 @@ type Disk struct {
 	image.Image
 	// Format and Codec are those of the source.
 	Format, Codec string
-	// Stored tells where the disk's bytes lie in the stored file, where that can be told.
-	Stored bool
 
-	free func() error
+	name   string
+	plain  bool // the stored file is the disk's bytes in order
+	copied bool // what is read is a copy
+	free   func() error
 }
 
 // Close closes the image and the source, and drops the copy if there is one.
@@ -64,8 +65,7 @@ func OpenDisk(ctx context.Context, s source.Source, o DiskOptions) (*Disk, error
 	if err := c.opts.Limits.CheckVirtualSize(img.Size()); err != nil {
 		return nil, errors.Join(onSource("read", c.name, err), img.Close(), c.Close())
 	}
-	_, mapped := img.(image.Mapper)
-	return &Disk{Image: img, Format: c.format.Name, Codec: c.codec, Stored: mapped, free: c.Close}, nil
+	return &Disk{Image: img, Format: c.format.Name, Codec: c.codec, name: c.name, plain: !c.format.Random, free: c.Close}, nil
 }
 
 // copied imports what c has into a spool, and opens that.
@@ -94,7 +94,7 @@ func (c *opened) copied(ctx context.Context, s source.Source, o DiskOptions) (*D
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Disk{Image: img, Format: res.Format, Codec: res.Codec, free: f.Close}, nil
+	return &Disk{Image: img, Format: res.Format, Codec: res.Codec, name: c.name, copied: true, free: f.Close}, nil
 }
 
 // spoolTarget is a spool that a disk is imported to. It remembers where it was written, so that what is not needs no reading.
@@ -108,7 +108,7 @@ type spoolTarget struct {
 const spoolPart = 1 << 20
 
 func (t *spoolTarget) Open(context.Context, sink.Options) (sink.Sink, error) { return t, nil }
-func (t *spoolTarget) String() string                                       { return "spool in " + t.dir }
+func (t *spoolTarget) String() string                                        { return "spool in " + t.dir }
 
 func (t *spoolTarget) WriteAt(p []byte, off int64) (int, error) {
 	t.mu.Lock()
