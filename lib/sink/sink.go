@@ -56,7 +56,7 @@ type Caps struct {
 	Chunk int
 }
 
-// A Sink is an open target. WriteAt and Zero are safe for concurrent use on ranges that do not overlap, unless
+// A Sink is an open target. What was neither written nor zeroed reads as zeros after Commit, unless Mode is Update. WriteAt and Zero are safe for concurrent use on ranges that do not overlap, unless
 // Caps says Ordered.
 type Sink interface {
 	io.WriterAt

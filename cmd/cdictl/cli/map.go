@@ -87,7 +87,7 @@ prints. Data is not read, only tables. Of a backing chain the whole is told, wit
 
 // printMap prints entries as they come: a disk may have millions.
 func (a *app) printMap(d *importer.Disk, asJSON bool) error {
-	w := bufio.NewWriter(a.out)
+	w := bufio.NewWriter(a.out) // keeps its first error for Flush
 	var err error
 	if asJSON {
 		sep := "["
@@ -100,11 +100,11 @@ func (a *app) printMap(d *importer.Disk, asJSON bool) error {
 			return err
 		})
 		if sep == "[" {
-			fmt.Fprint(w, sep)
+			_, _ = w.WriteString(sep)
 		}
-		fmt.Fprintln(w, "]")
+		_, _ = w.WriteString("]\n")
 	} else {
-		fmt.Fprintf(w, "%-16s %-16s %-6s %s\n", "START", "LENGTH", "KIND", "STORED AT")
+		_, _ = fmt.Fprintf(w, "%-16s %-16s %-6s %s\n", "START", "LENGTH", "KIND", "STORED AT")
 		err = d.Map(func(e importer.MapEntry) error {
 			_, err := fmt.Fprintf(w, "%#-16x %#-16x %-6s %s\n", e.Start, e.Length, mapKind(e), mapPlace(e))
 			return err
