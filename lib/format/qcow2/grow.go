@@ -30,6 +30,12 @@ func Grow(ctx context.Context, f GrowFile, stored, size int64, l limits.Limits) 
 	if err != nil || g == nil {
 		return err
 	}
+	// A last cluster that is stored only as far as the disk reached becomes whole.
+	if n := g.stored - stored; n > 0 {
+		if _, err := f.WriteAt(make([]byte, n), stored); err != nil {
+			return err
+		}
+	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need > int64(g.h.l1Size) {
 		if err := g.moveL1(need); err != nil {
 			return err
@@ -60,11 +66,26 @@ type grower struct {
 	f      GrowFile
 	h      *header
 	d      *disk
-	stored int64
+	stored int64    // whole clusters
 	sector []byte   // the header's first, as it shall be
 	table  []uint64 // refcount table
 	freed  []int64  // host clusters that nothing uses afterwards
 	l      limits.Limits
+}
+
+// zeroBehind has zeros behind its end.
+type zeroBehind struct {
+	io.ReaderAt
+	end int64
+}
+
+func (z zeroBehind) ReadAt(p []byte, off int64) (int, error) {
+	n := max(0, min(int64(len(p)), z.end-off))
+	if got, err := z.ReaderAt.ReadAt(p[:n], off); int64(got) < n {
+		return got, err
+	}
+	clear(p[n:])
+	return len(p), nil
 }
 
 // newGrower looks at everything that could be in the way; nil: the disk has that size already.
@@ -101,9 +122,10 @@ func newGrower(ctx context.Context, f GrowFile, stored, size int64, l limits.Lim
 	if err := l.CheckVirtualSize(size); err != nil {
 		return nil, fmt.Errorf("qcow2: %w", err)
 	}
-	g := &grower{f: f, h: h, stored: stored, sector: make([]byte, 512), l: l}
+	whole := (stored + h.clusterSize() - 1) &^ (h.clusterSize() - 1)
+	g := &grower{f: f, h: h, stored: whole, sector: make([]byte, 512), l: l}
 	copy(g.sector, p.buf)
-	if g.d, err = newDisk(ctx, f, stored, h, root{h.l1Offset, h.l1Size, h.size}, Options{Limits: l}); err != nil {
+	if g.d, err = newDisk(ctx, zeroBehind{f, stored}, whole, h, root{h.l1Offset, h.l1Size, h.size}, Options{Limits: l}); err != nil {
 		return nil, err
 	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need*8 > maxL1Bytes {
@@ -126,7 +148,7 @@ func (g *grower) nothingBehind(ctx context.Context) error {
 	if g.h.l1Size == 0 || end/g.d.reach() != int64(g.h.l1Size) || end <= g.h.size {
 		return nil
 	}
-	d, err := newDisk(ctx, g.f, g.stored, g.h, root{g.h.l1Offset, g.h.l1Size, end}, Options{Limits: g.l})
+	d, err := newDisk(ctx, g.d.ra, g.stored, g.h, root{g.h.l1Offset, g.h.l1Size, end}, Options{Limits: g.l})
 	if err != nil {
 		return err
 	}
