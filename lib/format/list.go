@@ -26,7 +26,7 @@ func list() []Format {
 		}),
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
-			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2},
+			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2, write: writeQcow2, grow: growQcow2},
 		{Name: "vhdx", Title: "Hyper-V virtual disk", Readable: true, Random: true,
 			match: head(0, vhdx.Magic), open: openVHDX, describe: describeVHDX, learn: learnVHDX},
 		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
@@ -71,7 +71,7 @@ func list() []Format {
 			return len(tail) == TailSize && at(tail, 0, "koly")
 		}),
 		{Name: "raw", Title: "raw disk", Readable: true,
-			match: func(_, _ []byte) bool { return true }, open: openRaw, describe: describeRaw, size: sizeRaw},
+			match: func(_, _ []byte) bool { return true }, open: openRaw, describe: describeRaw, size: sizeRaw, grow: growRaw},
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 // Import makes a raw disk at r.Target out of the image at r.Source. Nothing is visible at the target before all of it
 // is there, verified and durable; after an error nothing is left. It returns after all its goroutines have ended.
 func Import(ctx context.Context, r Request) (Result, error) {
-	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if r.Tracker == nil {
@@ -28,7 +27,18 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	return importOpened(ctx, src, r)
+}
+
+// importOpened is Import of a source that is open; it closes src.
+func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer src.Close()
+	if r.Tracker == nil {
+		r.Tracker = newTracker()
+	}
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {
@@ -37,7 +47,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	s := r.Tracker.Snapshot()
 	res := Result{
 		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route, Reason: j.plan.Reason,
-		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: j.plan.Passes,
+		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: max(j.plan.Passes, j.passes), HeldMax: j.heldMax,
 		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Seconds: time.Since(start).Seconds(),
 	}
 	if !r.Checksum.IsZero() {
@@ -72,7 +82,10 @@ type job struct {
 	sink      sink.Sink
 	imageSize int64 // -1: only the end of the stream tells
 	size      int64 // of the disk; -1 likewise
+	overlay   bool  // the image has a backing file that may be read
 	stats     transfer.Stats
+	passes    int   // over the stored bytes, where only the end tells
+	heldMax   int64 // bytes of a stream held in memory
 }
 
 func (j *job) close() {
@@ -184,9 +197,10 @@ func (j *job) setSize(imageSize int64) error {
 
 func (j *job) facts() plan.Facts {
 	_, mapped := j.image.(image.Mapper)
+	_, streams := j.newLearner()
 	f := plan.Facts{
 		Format: j.format.Name, Codec: j.codec, Tables: j.format.Random, Mapped: mapped,
-		RandomAccess: j.random != nil, Local: j.info.Local,
+		Streams: streams, RandomAccess: j.random != nil, Local: j.info.Local, Again: j.again(),
 		Checksum: !j.req.Checksum.IsZero(), Spool: j.req.Spool != "",
 	}
 	if c, ok := j.req.Target.(sink.Capper); ok {

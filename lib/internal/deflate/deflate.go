@@ -20,7 +20,12 @@ type Decoder struct {
 	t       tables
 	pre     [1 << preBits]uint32
 	lengths [maxLitlen + maxDist]uint8
+	used    int
 }
+
+// Used is how many bytes of src the last Decode without an error took. It may be less than the stream has, where that goes
+// on behind a full dst.
+func (d *Decoder) Used() int { return d.used }
 
 // Decode decodes src into dst until dst is full or the stream ends, and returns the bytes decoded. A stream that goes on
 // behind a full dst is no error, as it is none for zlib with a full buffer. What follows the end of the stream in src is
@@ -50,6 +55,7 @@ func (d *Decoder) Decode(dst, src []byte) (int, error) {
 		case err != nil:
 			return s.out, err
 		case final != 0 || s.out == len(dst):
+			d.used = s.in - int(s.count>>3)
 			return s.out, nil
 		}
 	}
