@@ -74,7 +74,7 @@ func (c *chain) openFile(f *os.File, path, format string) (image.Image, error) {
 		return nil, err
 	}
 	o := Options{Limits: c.o.Limits, AllowBacking: c.o.AllowBacking}
-	if !kind.Random {
+	if kind.Name != "qcow2" { // no other has a chain that is read
 		return kind.Open(c.ctx, f, st.Size(), o)
 	}
 	under := &chain{ctx: c.ctx, o: o, dir: filepath.Dir(path), seen: append(c.seen[:len(c.seen):len(c.seen)], st)}
@@ -82,11 +82,9 @@ func (c *chain) openFile(f *os.File, path, format string) (image.Image, error) {
 }
 
 // detectFile takes the format that the image above names: whoever made it said so. Where it names none, the magic
-// tells; qemu-img would guess too, and warns.
+// tells; qemu-img would guess too, and warns. The magic also tells which of the formats of one name it is: a VHD may be
+// fixed or dynamic.
 func detectFile(f *os.File, size int64, name string) (Format, error) {
-	if name != "" {
-		return ByName(name)
-	}
 	head := make([]byte, min(size, PeekSize))
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return Format{}, err
@@ -95,7 +93,15 @@ func detectFile(f *os.File, size int64, name string) (Format, error) {
 	if _, err := f.ReadAt(tail, size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
 		return Format{}, err
 	}
-	return Detect(head, tail)
+	if name == "" {
+		return Detect(head, tail)
+	}
+	for _, kind := range list() {
+		if kind.Name == name && kind.match(head, tail) {
+			return kind, kind.Refusal()
+		}
+	}
+	return ByName(name)
 }
 
 // resolve makes a path of the name of a backing file: as it is if absolute, else from the folder of the image above.

@@ -46,6 +46,7 @@ type Format struct {
 	open     func(context.Context, io.ReaderAt, int64, Options) (image.Image, error)
 	describe func(context.Context, io.ReaderAt, int64, Options) (Details, error)
 	size     func(tail []byte, stored int64) (int64, error)
+	learn    func(Options) image.Learner
 	why      string // we do not read it, if there is more to say
 	hint     string // what to do instead
 }
@@ -60,11 +61,23 @@ type Options struct {
 	// Dir is the folder of the image, against which relative names of backing files are resolved; empty if the image is
 	// not a local file.
 	Dir string
+	// Sibling opens a file in the folder of the image, by its name there, for a disk that lies in several files. The name
+	// comes from the image and must not be trusted. It may be asked for the same name again, also by the open image and
+	// by several goroutines, and must then give the same content. Nil: such a disk is refused.
+	Sibling func(name string) (File, error)
 	// Holes tells the holes of the stored file, where it is known; used by formats that are the disk's bytes in order.
 	Holes image.Extenter
 	// Gap is the number of stored bytes that are rather read than skipped between two tables: what arrives in the time
 	// of a round trip. 0 suits a local file.
 	Gap int64
+}
+
+// A File is a stored file that belongs to an image beside the one that was opened. It may be an image.Extenter, if it
+// knows its holes.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
 }
 
 // String returns the format's name.
@@ -130,6 +143,16 @@ func (f Format) Describe(ctx context.Context, ra io.ReaderAt, size int64, o Opti
 	return f.describe(ctx, ra, size, o)
 }
 
+// Learner returns what reads the format from a one-way stream, if the format has it. It knows of no files beside: AllowBacking
+// and Dir have no meaning.
+func (f Format) Learner(o Options) (image.Learner, bool) {
+	if f.learn == nil {
+		return nil, false
+	}
+	o.Limits = o.Limits.WithDefaults()
+	return f.learn(o), true
+}
+
 // StreamSize is the virtual size of a format that is not Random, of which stored bytes came as a stream: tail is the
 // last TailSize of them, or all if there are fewer. The disk is the first bytes of the stream, padded with zeros if the
 // virtual size is larger. A VHD's footer that does not fit the stream is errdef.ErrCorrupt.
@@ -147,7 +170,7 @@ func (f Format) check(size int64, o *Options) error {
 	if size < 0 && f.size != nil {
 		return fmt.Errorf("%s: stored size %d is not known: %w", f.Name, size, errdef.ErrUsage)
 	}
-	if o.Snapshot != "" && f.size != nil {
+	if o.Snapshot != "" && f.Name != "qcow2" { // no other has them inside
 		return errdef.WithHint(fmt.Errorf("%s has no snapshots, %q was asked for: %w", f.Name, o.Snapshot, errdef.ErrUsage),
 			"leave out --snapshot")
 	}

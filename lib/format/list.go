@@ -5,12 +5,15 @@ import (
 
 	"github.com/cdictl/cdictl/lib/format/qcow2"
 	"github.com/cdictl/cdictl/lib/format/vhd"
+	"github.com/cdictl/cdictl/lib/format/vmdk"
 )
 
 // Hints of refused formats.
 const (
 	hintConvert = "convert it first: qemu-img convert -O qcow2 IN OUT"
 	hintUnpack  = "unpack it first and import the disk inside"
+
+	hintDescriptor = "name the disk's descriptor, the small .vmdk text file beside it"
 )
 
 // list makes the formats in the order of Detect. It is a function because a format that has a backing chain detects the
@@ -26,13 +29,12 @@ func list() []Format {
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
 			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2},
 		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
-		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
-		refuse("vmdk", "VMware ESX sparse disk", hintConvert, "", head(0, "COWD")),
-		// SE sparse: the constant header's magic and version 2.1.
-		refuse("vmdk", "VMware SE sparse disk", hintConvert, "",
-			head(0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")),
-		refuse("vmdk", "VMware disk descriptor", hintConvert, "it names the files that hold the disk and is none itself",
-			func(head, _ []byte) bool { return isDescriptor(head) }),
+		{Name: "vmdk", Title: "VMware virtual disk", Readable: true, Random: true,
+			match: head(0, vmdk.Magic), open: openVMDK, describe: describeVMDK, learn: learnVMDK},
+		refuse("vmdk", "VMware ESX sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicCOWD)),
+		refuse("vmdk", "VMware SE sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicSE)),
+		{Name: "vmdk", Title: "VMware disk descriptor", Readable: true, Random: true,
+			match: func(head, _ []byte) bool { return vmdk.MatchDescriptor(head) }, open: openVMDK, describe: describeVMDK},
 		refuse("vdi", "VirtualBox disk", hintConvert, "", head(0x40, "\x7f\x10\xda\xbe")),
 		refuse("qed", "QEMU enhanced disk", hintConvert, "", head(0, "QED\x00")),
 		refuse("parallels", "Parallels disk", hintConvert, "", any2(head(0, "WithoutFreeSpace"), head(0, "WithouFreSpacExt"))),
@@ -84,25 +86,6 @@ func head(off int, magic string) func(head, tail []byte) bool {
 
 func any2(a, b func(head, tail []byte) bool) func(head, tail []byte) bool {
 	return func(head, tail []byte) bool { return a(head, tail) || b(head, tail) }
-}
-
-// isDescriptor recognises a VMDK's text: "# Disk DescriptorFile", in whatever case, after comments and blank lines.
-func isDescriptor(head []byte) bool {
-	if i := bytes.IndexByte(head, 0); i >= 0 {
-		head = head[:i]
-	}
-	for line := range bytes.Lines(head) {
-		line = bytes.TrimSpace(line)
-		switch {
-		case bytes.EqualFold(line, []byte("# Disk DescriptorFile")):
-			return true
-		case len(line) == 0 || line[0] == '#':
-		default: // qemu-img takes a text without the title if its first statement is the version
-			s := string(line)
-			return s == "version=1" || s == "version=2" || s == "version=3"
-		}
-	}
-	return false
 }
 
 // isFixedVHD recognises a footer at the end, of any type but those that have more structure than a footer. A file that
