@@ -223,6 +223,9 @@ func (j *job) most() int64 {
 
 // unchanged asks a local source whether it still is what it was. Others pin their identity in each request.
 func (j *job) unchanged(ctx context.Context) error {
+	if err := j.siblings.unchanged(ctx); err != nil {
+		return onSource("read", j.name, err)
+	}
 	st, ok := j.req.Source.(source.Statter)
 	if !ok || !j.info.Local || j.info.Identity == "" {
 		return nil

@@ -27,6 +27,8 @@ type opened struct {
 	head   []byte // of the content under the codec
 	tail   []byte // its last bytes, where they could be read
 
+	siblings *siblings // the files beside it; nil where there are none
+
 	// content is what lies under the codec, from its start. Nobody reads it where random is used instead.
 	content  io.Reader
 	decoder  io.Closer // the codec's; nil without one
@@ -36,11 +38,13 @@ type opened struct {
 // open opens src and looks at its first bytes. The blob observes ctx until Close.
 func open(ctx context.Context, src source.Source, o Options, want verify.Digest) (_ *opened, err error) {
 	o.Limits = o.Limits.WithDefaults()
-	blob, err := src.Open(ctx, source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace})
+	env := source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace}
+	blob, err := src.Open(ctx, env)
 	if err != nil {
 		return nil, onSource("open", src.String(), err)
 	}
 	c := &opened{name: src.String(), opts: o, blob: blob, info: blob.Info()}
+	c.siblings = newSiblings(ctx, src, env, c.info.Size, !want.IsZero())
 	defer func() {
 		if err != nil {
 			err = onSource("read", c.name, err)
@@ -120,6 +124,9 @@ func (c *opened) decode(codec compress.Codec) error {
 
 func (c *opened) formatOptions() format.Options {
 	o := format.Options{Limits: c.opts.Limits, Snapshot: c.opts.Snapshot, AllowBacking: c.opts.AllowBacking, Dir: c.info.Dir}
+	if c.siblings != nil && c.random != nil {
+		o.Sibling = c.siblings.open
+	}
 	if !c.info.Local {
 		o.Gap = 64 << 10 // half a millisecond at 1 Gbit/s, far less than a round trip
 	}

@@ -55,7 +55,7 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 		return nil, fmt.Errorf("vmdk: %w", err)
 	}
 	if o.Sibling == nil {
-		return nil, errdef.WithHint(unsupported("the disk lies in %d other files, such as %q, which cannot be reached from here", len(d.extents), d.extents[0].name),
+		return nil, errdef.WithHint(unsupported("the disk lies in other files, such as %q, which cannot be reached from here", d.extents[0].name),
 			"import the descriptor from a folder or a web server with ranges that has all files, or put the disk into one file first: qemu-img convert -O qcow2 IN OUT")
 	}
 	mem := &budget{limits: o.Limits}
@@ -82,11 +82,9 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 		} else if !x.flat() {
 			return nil, corrupt("extent file %q is used twice", x.name)
 		}
-		e, err := openExtent(ctx, m, x, mem)
-		if err != nil {
-			return nil, fmt.Errorf("extent %d, file %q: %w", i+1, x.name, err)
+		if extents[i], err = openExtent(ctx, m, x, mem); err != nil {
+			return nil, err
 		}
-		extents[i] = e
 	}
 	return &multi{disk: newDisk(extents, o), files: files}, nil
 }
@@ -103,6 +101,14 @@ func openExtent(ctx context.Context, m *member, x *extentLine, mem *budget) (*ex
 		return nil, err
 	}
 	defer m.release()
+	e, err := x.open(ctx, m, f, mem)
+	if err != nil {
+		return nil, fmt.Errorf("extent file %q: %w", x.name, err)
+	}
+	return e, nil
+}
+
+func (x *extentLine) open(ctx context.Context, m *member, f File, mem *budget) (*extent, error) {
 	size := x.sectors * sector
 	if x.flat() {
 		at := x.offset * sector
