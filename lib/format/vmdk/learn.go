@@ -239,6 +239,9 @@ func (l *learner) Finish(stored int64) error {
 	case l.h == nil:
 		return corrupt("no header in %d bytes", stored)
 	case l.markers == nil:
+		if n, ok := bytes64(l.h.overhead); !ok || n > stored {
+			return corrupt("metadata of %d sectors pass the end of the stored file (%d bytes)", l.h.overhead, stored)
+		}
 		if l.stored > stored {
 			return corrupt("grain up to %d lies past the end of the stored file (%d bytes)", l.stored, stored)
 		}
