@@ -28,6 +28,10 @@ func openQcow2(ctx context.Context, ra io.ReaderAt, size int64, o Options) (imag
 	return qcow2.Open(ctx, ra, size, q)
 }
 
+func learnQcow2(o Options) image.Learner {
+	return qcow2.NewLearner(qcow2.Options{Limits: o.Limits, Snapshot: o.Snapshot})
+}
+
 // A chain opens what lies under one image. It lives during Open only, which is why it may hold a context.
 type chain struct {
 	ctx  context.Context

@@ -6,6 +6,7 @@ import (
 	"github.com/cdictl/cdictl/lib/format/qcow2"
 	"github.com/cdictl/cdictl/lib/format/vhd"
 	"github.com/cdictl/cdictl/lib/format/vmdk"
+	"github.com/cdictl/cdictl/lib/image"
 )
 
 // Hints of refused formats.
@@ -27,14 +28,15 @@ func list() []Format {
 		}),
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
-			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2},
+			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2},
 		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
 		{Name: "vmdk", Title: "VMware virtual disk", Readable: true, Random: true,
 			match: head(0, vmdk.Magic), open: openVMDK, describe: describeVMDK, learn: learnVMDK},
 		refuse("vmdk", "VMware ESX sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicCOWD)),
 		refuse("vmdk", "VMware SE sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicSE)),
 		{Name: "vmdk", Title: "VMware disk descriptor", Readable: true, Random: true,
-			match: func(head, _ []byte) bool { return vmdk.MatchDescriptor(head) }, open: openVMDK, describe: describeVMDK},
+			match: func(head, _ []byte) bool { return vmdk.MatchDescriptor(head) }, open: openVMDK, describe: describeVMDK,
+			learn: func(Options) image.Learner { return vmdk.NewDescriptorLearner() }},
 		refuse("vdi", "VirtualBox disk", hintConvert, "", head(0x40, "\x7f\x10\xda\xbe")),
 		refuse("qed", "QEMU enhanced disk", hintConvert, "", head(0, "QED\x00")),
 		refuse("parallels", "Parallels disk", hintConvert, "", any2(head(0, "WithoutFreeSpace"), head(0, "WithouFreSpacExt"))),

@@ -18,7 +18,7 @@ type Learner interface {
 	// it needs and was not given yet. ok is false if there is none: with from 0, then nothing is needed any more and the
 	// map of the disk is complete. A range has at most MaxWant bytes; long tables are asked for in pieces.
 	Next(from int64) (r Range, ok bool)
-	// Learn takes the bytes of a range that Next returned, in whatever order the caller could get at them, and appends the
+	// Learn takes the bytes of a range that Next returned, all of them, in whatever order the caller could get at them, and appends the
 	// runs that follow to runs. p is the caller's. A run never overlaps another's guest range in what one Learner returns.
 	Learn(r Range, p []byte, runs []Run) ([]Run, error)
 	// Size is the virtual size; -1 before the range that tells it was learnt.
@@ -27,6 +27,13 @@ type Learner interface {
 	Finish(stored int64) error
 	// Unpack is as Mapper's.
 	Unpack(dst, stored []byte) error
+}
+
+// A Measurer is a Learner whose packed runs have an upper bound for a length: with it a caller can tell bytes that belong to
+// a run from those that another may have, of which the learner will only know later.
+type Measurer interface {
+	// UnpackMeasured is Unpack and tells how many of the stored bytes are the run's; fewer than there are does no harm.
+	UnpackMeasured(dst, stored []byte) (n int, err error)
 }
 
 // MaxWant bounds the ranges that a Learner asks for.

@@ -37,7 +37,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	s := r.Tracker.Snapshot()
 	res := Result{
 		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route, Reason: j.plan.Reason,
-		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: j.plan.Passes,
+		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: max(j.plan.Passes, j.passes), HeldMax: j.heldMax,
 		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Seconds: time.Since(start).Seconds(),
 	}
 	if !r.Checksum.IsZero() {
@@ -72,7 +72,10 @@ type job struct {
 	sink      sink.Sink
 	imageSize int64 // -1: only the end of the stream tells
 	size      int64 // of the disk; -1 likewise
+	overlay   bool  // the image has a backing file that may be read
 	stats     transfer.Stats
+	passes    int   // over the stored bytes, where only the end tells
+	heldMax   int64 // bytes of a stream held in memory
 }
 
 func (j *job) close() {
@@ -184,9 +187,10 @@ func (j *job) setSize(imageSize int64) error {
 
 func (j *job) facts() plan.Facts {
 	_, mapped := j.image.(image.Mapper)
+	_, streams := j.newLearner()
 	f := plan.Facts{
 		Format: j.format.Name, Codec: j.codec, Tables: j.format.Random, Mapped: mapped,
-		RandomAccess: j.random != nil, Local: j.info.Local,
+		Streams: streams, RandomAccess: j.random != nil, Local: j.info.Local, Again: j.again(),
 		Checksum: !j.req.Checksum.IsZero(), Spool: j.req.Spool != "",
 	}
 	if c, ok := j.req.Target.(sink.Capper); ok {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,8 +137,8 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"raw", raw(), padded(raw()), plan.Direct, plan.Stream, plan.Stream, plan.Stream, plan.Stream},
 		{"raw.gz", gz(t, raw()), padded(raw()), plan.Stream, plan.Stream, plan.Stream, plan.Stream, plan.Stream},
-		{"qcow2", q, want, plan.Direct, plan.Hashed, plan.Direct, plan.Hashed, plan.Spool},
-		{"qcow2.gz", gz(t, q), want, plan.Spool, plan.Spool, plan.Spool, plan.Spool, plan.Spool},
+		{"qcow2", q, want, plan.Direct, plan.Hashed, plan.Direct, plan.Hashed, plan.StreamConvert},
+		{"qcow2.gz", gz(t, q), want, plan.StreamConvert, plan.StreamConvert, plan.StreamConvert, plan.StreamConvert, plan.StreamConvert},
 		{"vhd", read(t, vhd), padded(raw()), plan.Direct, plan.Stream, plan.Stream, plan.Stream, plan.Stream},
 		{"vhd.gz", gz(t, read(t, vhd)), padded(raw()), plan.Stream, plan.Stream, plan.Stream, plan.Stream, plan.Stream},
 		{"empty", nil, nil, plan.Direct, plan.Stream, plan.Stream, plan.Stream, plan.Stream},
@@ -176,8 +177,8 @@ func TestRoutes(t *testing.T) {
 				if res.Route != v.route || res.VirtualSize != int64(len(c.want)) || res.StoredSize != int64(len(c.content)) {
 					t.Errorf("result %+v; want route %s", res, v.route)
 				}
-				if (res.Spooled > 0) != (v.route == plan.Spool) {
-					t.Errorf("route %s spooled %d bytes", res.Route, res.Spooled)
+				if res.Spooled > 0 || res.Passes != 1 || (res.HeldMax > 0) != (v.route == plan.StreamConvert) {
+					t.Errorf("route %s spooled %d bytes, held %d, in %d passes", res.Route, res.Spooled, res.HeldMax, res.Passes)
 				}
 				if s := r.Tracker.Snapshot(); s.Virtual != res.VirtualSize {
 					t.Errorf("progress ends at %d of %d", s.Virtual, res.VirtualSize)
@@ -230,12 +231,15 @@ func TestRefusals(t *testing.T) {
 	}{
 		"wrong checksum, stream":    {src: httpOf(big, testserver.Options{}), req: importer.Request{Checksum: wrong}, want: errdef.ErrDigestMismatch, side: errdef.Source},
 		"wrong checksum, hashed":    {src: httpOf(q, testserver.Options{}), req: importer.Request{Checksum: wrong}, want: errdef.ErrDigestMismatch, side: errdef.Source},
-		"wrong checksum, spool":     {src: fileOf(gz(t, q)), req: importer.Request{Checksum: wrong, Spool: t.TempDir()}, want: errdef.ErrDigestMismatch, side: errdef.Source},
+		"wrong checksum, convert":   {src: fileOf(gz(t, q)), req: importer.Request{Checksum: wrong, Spool: t.TempDir()}, want: errdef.ErrDigestMismatch, side: errdef.Source},
 		"wrong checksum, hashfirst": {src: fileOf(q), req: importer.Request{Checksum: wrong}, want: errdef.ErrDigestMismatch, side: errdef.Source},
 		"too small, raw":            {src: fileOf(big), req: importer.Request{Size: 1 << 20}, want: errdef.ErrTooSmall},
 		"too small, gz":             {src: fileOf(gz(t, big)), req: importer.Request{Size: 1 << 20}, want: errdef.ErrTooSmall},
 		"too small, qcow2.gz":       {src: fileOf(gz(t, q)), req: importer.Request{Size: 1 << 20, Spool: t.TempDir()}, want: errdef.ErrTooSmall},
-		"no scratch":                {src: fileOf(gz(t, q)), want: errdef.ErrScratchNeeded},
+		"wrong checksum, spool":     {src: fileOf(gz(t, q)), req: importer.Request{Checksum: wrong, Spool: t.TempDir(), Target: pipesink.New(io.Discard, "-")}, want: errdef.ErrDigestMismatch, side: errdef.Source},
+		"no scratch":                {src: fileOf(gz(t, q)), req: importer.Request{Target: pipesink.New(io.Discard, "-")}, want: errdef.ErrScratchNeeded},
+		"truncated qcow2.gz":        {src: fileOf(gz(t, q[:len(q)/2])), want: errdef.ErrCorrupt, side: errdef.Source},
+		"qcow2 in truncated gz":     {src: fileOf(gz(t, q)[:20000]), want: errdef.ErrCorrupt, side: errdef.Source},
 		"codec in codec":            {src: fileOf(gz(t, gz(t, big))), want: errdef.ErrUnsupported, side: errdef.Source},
 		"truncated gz":              {src: fileOf(gz(t, big)[:5000]), want: errdef.ErrCorrupt, side: errdef.Source},
 		"truncated qcow2":           {src: fileOf(q[:len(q)/2]), want: errdef.ErrCorrupt, side: errdef.Source},
@@ -246,7 +250,9 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := t.TempDir()
-			c.req.Source, c.req.Target = c.src(t), filesink.New(filepath.Join(out, "disk"), filesink.Options{})
+			if c.req.Source = c.src(t); c.req.Target == nil {
+				c.req.Target = filesink.New(filepath.Join(out, "disk"), filesink.Options{})
+			}
 			_, err := importer.Import(t.Context(), c.req)
 			if !errors.Is(err, c.want) {
 				t.Fatalf("got %v, want %v", err, c.want)

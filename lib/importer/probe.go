@@ -100,6 +100,9 @@ func (e Explanation) String() string {
 	if e.Passes > 1 {
 		fmt.Fprintf(&b, "passes:       %d\n", e.Passes)
 	}
+	if e.Fallback != "" {
+		fmt.Fprintf(&b, "if held long: %s\n", e.Fallback)
+	}
 	return b.String()
 }
 

@@ -41,9 +41,12 @@ type Request struct {
 	Checksum verify.Digest
 	// Preallocate makes the target allocate every byte.
 	Preallocate bool
-	// Spool is a folder for a hidden, sparse copy of an image that needs random access but comes as a one-way
-	// stream; beside the target is the natural place. Empty: such an import ends in errdef.ErrScratchNeeded.
+	// Spool is a folder for a hidden, sparse file with what of a one-way stream cannot be placed as it passes: all of it
+	// where the target wants guest order, else what waited for its table too long and cannot be fetched again. Beside
+	// the target is the natural place. Empty: an import that needs it ends in errdef.ErrScratchNeeded.
 	Spool string
+	// Hold is how many bytes of a stream wait in memory for the table that names them; 0: 16 MiB.
+	Hold int64
 	Options
 }
 
@@ -63,8 +66,9 @@ type Result struct {
 	StoredSize  int64      `json:"storedSize"`
 	Digest      string     `json:"digest,omitempty"` // of the stored bytes, verified
 	Identity    string     `json:"identity,omitempty"`
-	Passes      int        `json:"passes"`
+	Passes      int        `json:"passes"` // over the stored bytes
 	Fetched     int64      `json:"bytesFetched"`
+	HeldMax     int64      `json:"bytesHeldMax"` // most bytes of a stream that waited in memory for a table to name them
 	Spooled     int64      `json:"bytesSpooled"`
 	Written     int64      `json:"bytesWritten"` // data handed to the target, zeros not counted
 	Seconds     float64    `json:"seconds"`

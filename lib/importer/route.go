@@ -34,13 +34,8 @@ func (j *job) openImage(ctx context.Context) error {
 		return err
 	}
 	if j.random == nil {
-		// The header is at the start; the tables are read when there is a spool.
-		d, err := j.format.Describe(ctx, prefix(j.head), -1, o)
-		j.imageSize = d.VirtualSize
-		if o.Snapshot != "" {
-			j.imageSize = -1 // it may have had another size
-		}
-		return err
+		// The header is at the start; the tables are read as they come, or when there is a spool.
+		return j.details(ctx, o)
 	}
 	ra := j.random
 	if !j.req.Checksum.IsZero() {
@@ -60,6 +55,8 @@ func (j *job) transfer(ctx context.Context) error {
 	switch j.plan.Route {
 	case plan.Stream:
 		return j.stream(ctx)
+	case plan.StreamConvert:
+		return j.convert(ctx)
 	case plan.Spool:
 		return j.spool(ctx)
 	case plan.Hashed:

@@ -120,6 +120,8 @@ type Result struct {
 	Digest       string            `json:"digest,omitempty"`
 	Fetched      int64             `json:"bytesFetched,omitempty"`
 	Spooled      int64             `json:"bytesSpooled,omitempty"`
+	HeldMax      int64             `json:"bytesHeldMax,omitempty"` // of a stream, waiting in memory for the tables that name them
+	Passes       int               `json:"passes,omitempty"`       // over the stored bytes, if it took more than one
 	Written      int64             `json:"bytesWritten,omitempty"`
 	Seconds      float64           `json:"seconds,omitempty"`
 	Tries        int               `json:"tries,omitempty"` // runs of this order with this one, as its StateDir counts them

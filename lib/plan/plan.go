@@ -36,6 +36,7 @@ type Facts struct {
 	Checksum     bool // of the stored bytes, to be verified
 	Ordered      bool // the target must be written in guest order
 	Spool        bool // there is a folder for a spool
+	Again        bool // the stream can be had again, and be known to be the same
 }
 
 // Plan is a decision.
@@ -45,7 +46,19 @@ type Plan struct {
 	// HashFirst: the stored bytes are hashed in a pass of their own before Direct reads them.
 	HashFirst bool `json:"hashFirst,omitempty"`
 	Passes    int  `json:"passes"`
+	// Fallback of StreamConvert, for bytes that waited too long for the table that names them.
+	Fallback Fallback `json:"fallback,omitempty"`
 }
+
+// Fallback says what becomes of bytes of a stream that no table has named when there is no room for them in memory.
+type Fallback string
+
+// The fallbacks, in the order in which they are chosen.
+const (
+	AnotherPass Fallback = "another pass"   // Passes grows
+	SpoolHeld   Fallback = "spool"          // a sparse file with those bytes only
+	NeedScratch Fallback = "scratch needed" // errdef.ErrScratchNeeded
+)
 
 // Make decides.
 func Make(f Facts) (Plan, error) {
@@ -74,7 +87,7 @@ func Make(f Facts) (Plan, error) {
 		}
 	}
 	if f.Streams && !f.Ordered {
-		return Plan{Route: StreamConvert, Passes: 1, Reason: name + " in a one-way stream: placed as its tables arrive"}, nil
+		return streamConvert(name, f), nil
 	}
 	why := "comes as a one-way stream"
 	if f.Codec == "" && f.RandomAccess {
@@ -85,4 +98,21 @@ func Make(f Facts) (Plan, error) {
 	}
 	return Plan{}, errdef.WithHint(fmt.Errorf("%s %s and needs random access: %w", name, why, errdef.ErrScratchNeeded),
 		"name a folder with room for the image: --scratch DIR")
+}
+
+// streamConvert is the plan for a stream whose tables may come late, which only the stream itself will tell.
+func streamConvert(name string, f Facts) Plan {
+	p := Plan{Route: StreamConvert, Passes: 1, Reason: name + " in a one-way stream: placed as its tables arrive; what comes long before its table "}
+	switch {
+	case f.Again:
+		p.Fallback = AnotherPass
+		p.Reason += "is placed in another pass over the source"
+	case f.Spool:
+		p.Fallback = SpoolHeld
+		p.Reason += "waits in a sparse file, hidden, and dropped at the end"
+	default:
+		p.Fallback = NeedScratch
+		p.Reason += "would need scratch space"
+	}
+	return p
 }

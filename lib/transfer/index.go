@@ -92,3 +92,56 @@ func (x *index) add(r image.Run, size, blobSize int64) error {
 	}
 	return nil
 }
+
+// The methods below keep an index as a heap with the lowest place in the blob first. A sorted one is such a heap.
+
+// enqueue pushes e.
+func (x *index) enqueue(e entry) {
+	x.push(e)
+	x.up(x.n - 1)
+}
+
+// up puts entry i to its place among those before it.
+func (x *index) up(i int) {
+	for i > 0 {
+		up := (i - 1) / 2
+		if !x.Less(i, up) {
+			break
+		}
+		x.Swap(i, up)
+		i = up
+	}
+}
+
+// first is the entry with the lowest place, nil if there is none.
+func (x *index) first() *entry {
+	if x.n == 0 {
+		return nil
+	}
+	return x.at(0)
+}
+
+// dequeue takes the first.
+func (x *index) dequeue() entry {
+	e := *x.at(0)
+	x.Swap(0, x.n-1)
+	x.n--
+	if keep := x.n>>chunkShift + 2; keep < len(x.chunks) {
+		clear(x.chunks[keep:])
+		x.chunks = x.chunks[:keep]
+	}
+	for i := 0; ; {
+		low := 2*i + 1
+		if low >= x.n {
+			return e
+		}
+		if low+1 < x.n && x.Less(low+1, low) {
+			low++
+		}
+		if !x.Less(low, i) {
+			return e
+		}
+		x.Swap(i, low)
+		i = low
+	}
+}

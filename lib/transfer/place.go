@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/cdictl/cdictl/lib/errdef"
-	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
 )
 
@@ -12,19 +11,41 @@ import (
 // guest, so that many small clusters become one large, aligned write. One goroutine uses it at a time.
 type placer struct {
 	*writer
-	img    image.Mapper
+	img    unpacker
 	window []byte // guest bytes [base, base+len(window)), base aligned to the window's length
 	base   int64
 	lo, hi int // what of the window is filled
 	lane   int
 }
 
-func newPlacer(w *writer, img image.Mapper, maxUnpacked int64, lane int) *placer {
+// An unpacker is what a placer needs of an image.Mapper or of an image.Learner.
+type unpacker interface {
+	Unpack(dst, stored []byte) error
+	Size() int64
+}
+
+func newPlacer(w *writer, img unpacker, maxUnpacked int64, lane int) *placer {
 	n := w.o.Segment
 	for n < maxUnpacked {
 		n *= 2
 	}
 	return &placer{writer: w, img: img, window: bufpool.Make(int(n)), lane: lane}
+}
+
+// fit makes the window hold packed runs of n bytes.
+func (l *placer) fit(n int64) error {
+	size := int64(len(l.window))
+	if n <= size {
+		return nil
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	for size < n {
+		size *= 2
+	}
+	l.window = bufpool.Make(int(size))
+	return nil
 }
 
 // place takes entry e, whose stored bytes are p.

@@ -53,6 +53,12 @@ func (r result) String() string {
 	if r.StoredSize > 0 {
 		moved += " (the image has " + meter.Size(r.StoredSize) + ")"
 	}
+	if r.Passes > 1 {
+		moved += fmt.Sprintf(" in %d passes", r.Passes)
+	}
+	if r.HeldMax > 0 {
+		moved += ", held " + meter.Size(r.HeldMax)
+	}
 	if r.Spooled > 0 {
 		moved += ", spooled " + meter.Size(r.Spooled)
 	}

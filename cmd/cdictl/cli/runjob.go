@@ -105,6 +105,9 @@ func (r jobResult) String() string {
 		row("route", "%s", r.Route)
 	}
 	moved := "fetched " + meter.Size(r.Fetched)
+	if r.Passes > 1 {
+		moved += fmt.Sprintf(" in %d passes", r.Passes)
+	}
 	if r.Spooled > 0 {
 		moved += ", spooled " + meter.Size(r.Spooled)
 	}

@@ -334,6 +334,30 @@ func (s LearnerSuite) run(l image.Learner, r image.Run) error {
 	if err := l.Unpack(dst, stored); err != nil {
 		return err
 	}
+	if err := s.suite().same(dst, r.Guest); err != nil {
+		return err
+	}
+	return s.measured(l, r, stored)
+}
+
+// measured checks that nothing is needed of what UnpackMeasured leaves, if there is such a thing.
+func (s LearnerSuite) measured(l image.Learner, r image.Run, stored []byte) error {
+	m, ok := l.(image.Measurer)
+	if !ok {
+		return nil
+	}
+	dst := make([]byte, r.Length)
+	n, err := m.UnpackMeasured(dst, stored)
+	if err != nil {
+		return err
+	}
+	if n <= 0 || n > len(stored) {
+		return misuse("run %+v takes %d of %d stored bytes", r, n, len(stored))
+	}
+	again, err := m.UnpackMeasured(dst, append(bytes.Clone(stored[:n]), bytes.Repeat([]byte{0xff}, len(stored)-n)...))
+	if err != nil || again != n {
+		return misuse("run %+v takes %d of %d stored bytes, and then %d, %w", r, n, len(stored), again, err)
+	}
 	return s.suite().same(dst, r.Guest)
 }
 

@@ -53,9 +53,25 @@ type area struct {
 }
 
 func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r root, o Options) (*disk, error) {
+	d := layout(stored, h, r)
+	d.ra, d.gap = ra, max(o.Gap, 0)
+	d.batches.New = func() any { return new(batch) }
+	if err := d.readL1(ctx, r, o.Limits); err != nil {
+		return nil, err
+	}
+	d.setAreas(h, r)
+	if err := d.checkL1(o.Limits); err != nil {
+		return nil, err
+	}
+	d.tables = newCache(d, o.Limits.Metadata)
+	return d, nil
+}
+
+// layout is the disk at r in an image of stored bytes as the header tells it: enough to decode table entries.
+func layout(stored int64, h *header, r root) *disk {
 	d := &disk{
-		ra: ra, stored: stored, size: r.size, version: h.version, ext: h.extended(),
-		bits: h.clusterBits, entryBits: 3, packedShift: 62 - (h.clusterBits - 8), gap: max(o.Gap, 0),
+		stored: stored, size: r.size, version: h.version, ext: h.extended(),
+		bits: h.clusterBits, entryBits: 3, packedShift: 62 - (h.clusterBits - 8),
 	}
 	if d.ext {
 		d.entryBits = 4
@@ -66,18 +82,14 @@ func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r roo
 		d.sliceBits--
 	}
 	d.unpacker.init(h.compression, d.cluster())
-	d.batches.New = func() any { return new(batch) }
-	if err := d.readL1(ctx, r, o.Limits); err != nil {
-		return nil, err
-	}
+	return d
+}
+
+// setAreas says where no data can be, once the length of the L1 table is known.
+func (d *disk) setAreas(h *header, r root) {
 	l1 := area{int64(r.offset), int64(r.offset) + 8*int64(len(d.l1)), "the L1 table"}
 	refs := area{int64(h.refOffset), int64(h.refOffset) + int64(h.refClusters)<<h.clusterBits, "the refcount table"}
 	d.areas = []area{{0, d.cluster(), "the header"}, l1, refs}
-	if err := d.checkL1(o.Limits); err != nil {
-		return nil, err
-	}
-	d.tables = newCache(d, o.Limits.Metadata)
-	return d, nil
 }
 
 func (d *disk) cluster() int64 { return 1 << d.bits }
@@ -85,26 +97,35 @@ func (d *disk) cluster() int64 { return 1 << d.bits }
 // reach is how many guest bytes an L1 entry stands for.
 func (d *disk) reach() int64 { return 1 << (d.bits + d.l2Bits) }
 
-// readL1 reads as much of the L1 table as the virtual size needs; behind it there is only VM state.
-func (d *disk) readL1(ctx context.Context, r root, l limits.Limits) error {
+// l1Need is how many entries of the L1 table at r the virtual size needs; behind them there is only VM state.
+func (d *disk) l1Need(r root, l limits.Limits) (int64, error) {
 	need := d.size / d.reach()
 	if d.size%d.reach() != 0 {
 		need++
 	}
 	switch {
 	case int64(r.entries)*8 > maxL1Bytes:
-		return corrupt("L1 table of %d entries is too large", r.entries)
+		return 0, corrupt("L1 table of %d entries is too large", r.entries)
 	case int64(r.entries) < need:
-		return corrupt("L1 table of %d entries is too small for a virtual size of %d, %d are needed", r.entries, d.size, need)
+		return 0, corrupt("L1 table of %d entries is too small for a virtual size of %d, %d are needed", r.entries, d.size, need)
 	case need == 0:
-		return nil
+		return 0, nil
 	case r.offset&uint64(d.cluster()-1) != 0 || r.offset == 0:
-		return corrupt("L1 table offset %d is not a cluster's", r.offset)
+		return 0, corrupt("L1 table offset %d is not a cluster's", r.offset)
 	case r.offset > uint64(d.stored) || d.stored-int64(r.offset) < need*8:
-		return corrupt("L1 table at %d (%d bytes) lies past the end of the stored file (%d bytes)", r.offset, need*8, d.stored)
+		return 0, corrupt("L1 table at %d (%d bytes) lies past the end of the stored file (%d bytes)", r.offset, need*8, d.stored)
 	}
 	if err := l.CheckMetadata("L1 table", need*8); err != nil {
-		return fmt.Errorf("qcow2: %w", err)
+		return 0, fmt.Errorf("qcow2: %w", err)
+	}
+	return need, nil
+}
+
+// readL1 reads the part of the L1 table that is needed.
+func (d *disk) readL1(ctx context.Context, r root, l limits.Limits) error {
+	need, err := d.l1Need(r, l)
+	if err != nil || need == 0 {
+		return err
 	}
 	d.l1 = make([]uint64, need)
 	buf := make([]byte, min(need*8, 256<<10))

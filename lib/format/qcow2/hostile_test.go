@@ -39,6 +39,10 @@ func TestCrafted(t *testing.T) {
 				},
 				Want: bytes.NewReader(c.disk), Size: int64(len(c.disk)), Blob: blob, BlobSize: blob.Size(),
 			})
+			formattest.RunLearner(t, formattest.LearnerSuite{
+				New:  func() image.Learner { return NewLearner(Options{Snapshot: c.snapshot}) },
+				Want: bytes.NewReader(c.disk), Size: int64(len(c.disk)), Blob: blob, BlobSize: blob.Size(),
+			})
 		})
 	}
 }
@@ -168,8 +172,48 @@ var hostiles = []hostile{
 	{name: "cut in the L2", lie: func(c crafted) crafted { return c[:atL2+100] }, want: errdef.ErrCorrupt, says: "past the end"},
 }
 
-// readAll opens an image and reads all of it in every way.
+// readAll opens an image and reads all of it in every way, also as a stream.
 func readAll(t testing.TB, c []byte, o Options) ([]byte, error) {
+	disk, err := readOpened(t, c, o)
+	learnt, lerr := learnAll(t, c, o)
+	if (lerr == nil) != (err == nil) && !errors.Is(lerr, errdef.ErrLimit) {
+		t.Fatalf("learner: %v; but opened: %v", lerr, err)
+	}
+	if lerr == nil && !bytes.Equal(learnt, disk) {
+		t.Fatal("what was learnt and ReadAt differ")
+	}
+	return disk, err
+}
+
+// learnAll puts the disk together from the runs of a Learner.
+func learnAll(t testing.TB, c []byte, o Options) ([]byte, error) {
+	l, blob := NewLearner(o), bytes.NewReader(c)
+	runs, err := formattest.Learn(l, blob, blob.Size())
+	if err == nil {
+		err = l.Finish(blob.Size())
+	}
+	if err != nil {
+		return nil, err
+	}
+	disk := make([]byte, l.Size())
+	for _, r := range runs {
+		if r.Guest < 0 || r.Length <= 0 || r.Guest+r.Length > l.Size() || r.Stored < 0 || !r.Packed && r.StoredEnd() > blob.Size() {
+			t.Fatalf("bad run %+v", r)
+		}
+		stored := make([]byte, min(r.StoredLength, blob.Size()-r.Stored))
+		if n, err := blob.ReadAt(stored, r.Stored); n < len(stored) {
+			t.Fatalf("run %+v: %v", r, err)
+		}
+		if !r.Packed {
+			copy(disk[r.Guest:], stored)
+		} else if err := l.Unpack(disk[r.Guest:][:r.Length], stored); err != nil {
+			return nil, err
+		}
+	}
+	return disk, nil
+}
+
+func readOpened(t testing.TB, c []byte, o Options) ([]byte, error) {
 	blob := bytes.NewReader(c)
 	img, err := Open(t.Context(), blob, blob.Size(), o)
 	if err != nil {

@@ -61,6 +61,12 @@ func TestOracle(t *testing.T) {
 				s.QemuMap = path
 			}
 			formattest.Run(t, s)
+			t.Run("learner", func(t *testing.T) {
+				formattest.RunLearner(t, formattest.LearnerSuite{
+					New:  func() image.Learner { return NewLearner(Options{Snapshot: c.Snapshot}) },
+					Want: want, Size: size, Blob: blob, BlobSize: stored,
+				})
+			})
 
 			// Again, as over a network.
 			img := openImage(t, path, Options{Snapshot: c.Snapshot, Gap: 256 << 10})

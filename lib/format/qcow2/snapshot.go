@@ -30,6 +30,9 @@ type root struct {
 type stored struct {
 	Snapshot
 	root root
+
+	idLen, nameLen int
+	extraLen       int64
 }
 
 // readSnapshots reads the snapshot table. It reads no more than Limits.Metadata.
@@ -87,41 +90,20 @@ func (t *snapshotTable) next(h *header) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	be := binary.BigEndian
-	s := stored{root: root{offset: be.Uint64(b), entries: be.Uint32(b[8:]), size: h.size}}
-	idLen, nameLen, extraLen := int(be.Uint16(b[12:])), int(be.Uint16(b[14:])), be.Uint32(b[36:])
-	s.Date = time.Unix(int64(be.Uint32(b[16:])), int64(be.Uint32(b[20:]))).UTC()
-	s.VMClock = time.Duration(be.Uint64(b[24:]) & math.MaxInt64)
-	s.VMStateSize = int64(be.Uint32(b[32:]))
-	s.Icount = -1
-	if extraLen > maxSnapshotExtra {
-		return stored{}, corrupt("snapshot has %d bytes of extra data, more than %d", extraLen, maxSnapshotExtra)
+	s, n, err := parseSnapshot(b, h)
+	if err != nil {
+		return stored{}, err
 	}
-	n := int(extraLen) + idLen + nameLen
-	padded := (snapshotFixed+n+7)&^7 - snapshotFixed
 	v, err := t.read(n)
 	if err != nil {
 		return stored{}, err
 	}
-	extra, names := v[:extraLen], v[extraLen:]
-	if len(extra) >= 8 {
-		s.VMStateSize = int64(be.Uint64(extra) & math.MaxInt64)
+	if err := s.parseRest(v); err != nil {
+		return stored{}, err
 	}
-	if len(extra) >= 16 {
-		size := be.Uint64(extra[8:])
-		if size > math.MaxInt64 {
-			return stored{}, corrupt("snapshot's virtual size %d is above 2^63", size)
-		}
-		s.root.size = int64(size)
-	}
-	if len(extra) >= 24 {
-		s.Icount = int64(be.Uint64(extra[16:]))
-	}
-	s.ID, s.Name = cString(names[:idLen]), cString(names[idLen:])
-	s.VirtualSize = s.root.size
-	if padded > n {
+	if skip := padded(n); skip > 0 {
 		// The padding behind the last entry need not be in the file.
-		skipped, err := t.r.Discard(padded - n)
+		skipped, err := t.r.Discard(skip)
 		t.done += int64(skipped)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return stored{}, readError("snapshot table", t.start+t.done, err)
@@ -130,23 +112,75 @@ func (t *snapshotTable) next(h *header) (stored, error) {
 	return s, nil
 }
 
+// parseSnapshot reads the fixed part of an entry, and tells how long the rest is.
+func parseSnapshot(b []byte, h *header) (s stored, rest int, err error) {
+	be := binary.BigEndian
+	s = stored{root: root{offset: be.Uint64(b), entries: be.Uint32(b[8:]), size: h.size}}
+	s.idLen, s.nameLen, s.extraLen = int(be.Uint16(b[12:])), int(be.Uint16(b[14:])), int64(be.Uint32(b[36:]))
+	s.Date = time.Unix(int64(be.Uint32(b[16:])), int64(be.Uint32(b[20:]))).UTC()
+	s.VMClock = time.Duration(be.Uint64(b[24:]) & math.MaxInt64)
+	s.VMStateSize = int64(be.Uint32(b[32:]))
+	s.Icount = -1
+	if s.extraLen > maxSnapshotExtra {
+		return stored{}, 0, corrupt("snapshot has %d bytes of extra data, more than %d", s.extraLen, maxSnapshotExtra)
+	}
+	return s, int(s.extraLen) + s.idLen + s.nameLen, nil
+}
+
+// parseRest reads what follows the fixed part.
+func (s *stored) parseRest(v []byte) error {
+	be := binary.BigEndian
+	extra, names := v[:s.extraLen], v[s.extraLen:]
+	if len(extra) >= 8 {
+		s.VMStateSize = int64(be.Uint64(extra) & math.MaxInt64)
+	}
+	if len(extra) >= 16 {
+		size := be.Uint64(extra[8:])
+		if size > math.MaxInt64 {
+			return corrupt("snapshot's virtual size %d is above 2^63", size)
+		}
+		s.root.size = int64(size)
+	}
+	if len(extra) >= 24 {
+		s.Icount = int64(be.Uint64(extra[16:]))
+	}
+	s.ID, s.Name = cString(names[:s.idLen]), cString(names[s.idLen:])
+	s.VirtualSize = s.root.size
+	return nil
+}
+
+// padded is how many bytes lie between an entry with n bytes behind its fixed part and the next one.
+func padded(n int) int { return (snapshotFixed+n+7)&^7 - snapshotFixed - n }
+
 // findSnapshot finds the snapshot that o names.
 func findSnapshot(ctx context.Context, ra io.ReaderAt, size int64, h *header, o Options) (root, error) {
-	if h.snapshots == 0 {
-		return root{}, fmt.Errorf("qcow2: snapshot %q: the image has no snapshots: %w", o.Snapshot, errdef.ErrNotFound)
+	if err := h.hasSnapshots(o.Snapshot); err != nil {
+		return root{}, err
 	}
 	list, err := readSnapshots(ctx, ra, size, h, o.Limits)
 	if err != nil {
 		return root{}, err
 	}
+	return choose(list, o.Snapshot)
+}
+
+func (h *header) hasSnapshots(name string) error {
+	if h.snapshots == 0 {
+		return fmt.Errorf("qcow2: snapshot %q: the image has no snapshots: %w", name, errdef.ErrNotFound)
+	}
+	return nil
+}
+
+// choose returns the snapshot of that name or ID.
+func choose(list []stored, name string) (root, error) {
 	for _, s := range list {
-		if s.ID == o.Snapshot {
+		if s.ID == name {
 			return s.root, nil
 		}
 	}
 	var found []stored
 	for _, s := range list {
-		if s.Name == o.Snapshot {
+		if s.Name == name {
 			found = append(found, s)
 		}
 	}
@@ -154,9 +188,9 @@ func findSnapshot(ctx context.Context, ra io.ReaderAt, size int64, h *header, o 
 	case 1:
 		return found[0].root, nil
 	case 0:
-		return root{}, errdef.WithHint(fmt.Errorf("qcow2: snapshot %q: %w", o.Snapshot, errdef.ErrNotFound),
+		return root{}, errdef.WithHint(fmt.Errorf("qcow2: snapshot %q: %w", name, errdef.ErrNotFound),
 			"cdictl info lists the snapshots of an image")
 	}
-	return root{}, errdef.WithHint(fmt.Errorf("qcow2: %d snapshots are named %q: %w", len(found), o.Snapshot, errdef.ErrUsage),
+	return root{}, errdef.WithHint(fmt.Errorf("qcow2: %d snapshots are named %q: %w", len(found), name, errdef.ErrUsage),
 		fmt.Sprintf("name one by its ID, such as %q", found[0].ID))
 }

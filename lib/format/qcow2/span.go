@@ -88,8 +88,13 @@ func (c *cursor) span(off, end int64) (span, error) {
 	// How many entries of this slice the query touches.
 	n := min(1<<d.sliceBits-first, (end-1)>>d.bits-off>>d.bits+1)
 	tab := c.data[first<<d.entryBits:][:n<<d.entryBits]
-	var s span
-	var err error
+	s, err := d.decode(tab, off)
+	s.n = min(s.n, end-off)
+	return s, err
+}
+
+// decode reads the span that begins at off, in the cluster of the first entry of tab, a part of an L2 table.
+func (d *disk) decode(tab []byte, off int64) (s span, err error) {
 	if d.ext {
 		s, err = d.spanExtended(tab, off)
 	} else {
@@ -98,7 +103,6 @@ func (c *cursor) span(off, end int64) (span, error) {
 	if err != nil {
 		return span{}, fmt.Errorf("qcow2: guest offset %d: %w", off&^(d.cluster()-1), err)
 	}
-	s.n = min(s.n, end-off)
 	return s, nil
 }
 

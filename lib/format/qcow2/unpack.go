@@ -34,14 +34,21 @@ func (u *unpacker) init(compression uint8, cluster int64) {
 
 // unpack decodes stored into dst. What a cluster's end leaves of the sectors is not looked at.
 func (u *unpacker) unpack(dst, stored []byte) error {
+	_, err := u.measured(dst, stored)
+	return err
+}
+
+// measured is unpack, and tells how much of stored the cluster has.
+func (u *unpacker) measured(dst, stored []byte) (int, error) {
 	if int64(len(dst)) < u.cluster {
 		whole := u.clusters.Get().(*[]byte)
 		defer u.clusters.Put(whole)
-		if err := u.unpack(*whole, stored); err != nil {
-			return err
+		used, err := u.measured(*whole, stored)
+		if err != nil {
+			return 0, err
 		}
 		copy(dst, *whole)
-		return nil
+		return used, nil
 	}
 	if u.compression == compressZstd {
 		return u.zstd(dst, stored)
@@ -49,7 +56,7 @@ func (u *unpacker) unpack(dst, stored []byte) error {
 	return u.deflate(dst, stored)
 }
 
-func (u *unpacker) deflate(dst, stored []byte) error {
+func (u *unpacker) deflate(dst, stored []byte) (int, error) {
 	d, _ := u.decoders.Get().(*deflate.Decoder)
 	if d == nil {
 		d = new(deflate.Decoder)
@@ -58,35 +65,36 @@ func (u *unpacker) deflate(dst, stored []byte) error {
 	n, err := d.Decode(dst, stored)
 	switch {
 	case errors.Is(err, deflate.ErrTruncated), err == nil && n < len(dst):
-		return fmt.Errorf("compressed cluster ends after %d of %d bytes: %w", n, len(dst), errdef.ErrCorrupt)
+		return 0, fmt.Errorf("compressed cluster ends after %d of %d bytes: %w", n, len(dst), errdef.ErrCorrupt)
 	case err != nil:
-		return fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
+		return 0, fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
 	}
-	return nil
+	return d.Used(), nil
 }
 
-func (u *unpacker) zstd(dst, stored []byte) error {
+func (u *unpacker) zstd(dst, stored []byte) (int, error) {
 	z, _ := u.decoders.Get().(*zstd.Decoder)
 	if z == nil {
 		var err error
 		z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxMemory(maxZstdWindow), zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
-			return fmt.Errorf("zstd decoder: %w", err)
+			return 0, fmt.Errorf("zstd decoder: %w", err)
 		}
 	}
 	defer u.decoders.Put(z)
 	// A cluster is one frame; QEMU takes several too. The next cluster may begin in the last sector, so the decoder
 	// gets no more than the frame.
+	whole := len(stored)
 	for n := 0; n < len(dst); {
 		frame, skip, err := zstdFrame(stored)
 		if err != nil {
-			return fmt.Errorf("compressed cluster, after %d of %d bytes: %w", n, len(dst), err)
+			return 0, fmt.Errorf("compressed cluster, after %d of %d bytes: %w", n, len(dst), err)
 		}
 		if !skip {
 			out, err := z.DecodeAll(stored[:frame], dst[n:n:len(dst)])
 			if err != nil {
-				return fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
+				return 0, fmt.Errorf("compressed cluster, after %d of %d bytes: %w: %w", n, len(dst), err, errdef.ErrCorrupt)
 			}
 			if len(out) > 0 && &out[0] != &dst[n] {
 				copy(dst[n:], out)
@@ -95,7 +103,7 @@ func (u *unpacker) zstd(dst, stored []byte) error {
 		}
 		stored = stored[frame:]
 	}
-	return nil
+	return whole - len(stored), nil
 }
 
 const (

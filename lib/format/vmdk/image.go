@@ -69,5 +69,6 @@ func (m *Image) Unpack(dst, stored []byte) error {
 	if int64(len(dst)) > m.grain {
 		return fmt.Errorf("vmdk: unpack into %d bytes, a grain has %d: %w", len(dst), m.grain, errdef.ErrUsage)
 	}
-	return m.unpacker.unpack(dst, stored, m.grain, m.extents[0].markers)
+	_, err := m.unpacker.unpack(dst, stored, m.grain, m.extents[0].markers)
+	return err
 }

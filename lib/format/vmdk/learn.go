@@ -31,6 +31,8 @@ type learner struct {
 	stored     int64       // the blob must have
 }
 
+var _ image.Measurer = (*learner)(nil)
+
 // NewLearner returns a Learner for a disk that is one file: a sparse extent with a descriptor inside.
 func NewLearner(o Options) image.Learner {
 	return &learner{mem: &budget{limits: o.Limits.WithDefaults()}}
@@ -256,9 +258,29 @@ func (l *learner) Finish(stored int64) error {
 
 // Unpack decodes a packed run into dst.
 func (l *learner) Unpack(dst, stored []byte) error {
+	_, err := l.UnpackMeasured(dst, stored)
+	return err
+}
+
+// UnpackMeasured is Unpack and tells how many of the stored bytes are the grain's.
+func (l *learner) UnpackMeasured(dst, stored []byte) (int, error) {
 	if l.h == nil || int64(len(dst)) > l.h.grainSize() {
-		return fmt.Errorf("vmdk: unpack into %d bytes: %w", len(dst), errdef.ErrUsage)
+		return 0, fmt.Errorf("vmdk: unpack into %d bytes: %w", len(dst), errdef.ErrUsage)
 	}
 	// The runs of a stream begin behind the marker.
 	return l.unpacker.unpack(dst, stored, l.h.grainSize(), l.h.markers() && l.markers == nil)
+}
+
+// A refusing learner says of a descriptor, as soon as it sees that, that it cannot be read from a stream.
+type refusing struct{}
+
+// NewDescriptorLearner returns a Learner that refuses whatever it sees: a descriptor in a stream has no files beside it.
+func NewDescriptorLearner() image.Learner { return refusing{} }
+
+func (refusing) Next(from int64) (image.Range, bool) { return image.Range{Length: 1}, from <= 0 }
+func (refusing) Size() int64                         { return -1 }
+func (refusing) Finish(int64) error                  { return errNoSiblings("") }
+func (refusing) Unpack(_, _ []byte) error            { return errNoSiblings("") }
+func (refusing) Learn(image.Range, []byte, []image.Run) ([]image.Run, error) {
+	return nil, errNoSiblings("")
 }

@@ -55,8 +55,7 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 		return nil, fmt.Errorf("vmdk: %w", err)
 	}
 	if o.Sibling == nil {
-		return nil, errdef.WithHint(unsupported("the disk lies in other files, such as %q, which cannot be reached from here", d.extents[0].name),
-			"import the descriptor from a folder or a web server with ranges that has all files, or put the disk into one file first: qemu-img convert -O qcow2 IN OUT")
+		return nil, errNoSiblings(d.extents[0].name)
 	}
 	mem := &budget{limits: o.Limits}
 	if err := mem.take("list of extents", int64(len(d.extents))*extentOverhead); err != nil {
@@ -87,6 +86,16 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 		}
 	}
 	return &multi{disk: newDisk(extents, o), files: files}, nil
+}
+
+// errNoSiblings refuses a descriptor alone; name is one of the files that are missing, if that is known.
+func errNoSiblings(name string) error {
+	such := ""
+	if name != "" {
+		such = fmt.Sprintf(", such as %q,", name)
+	}
+	return errdef.WithHint(unsupported("the disk lies in other files%s which cannot be reached from here", such),
+		"import the descriptor from a folder or a web server with ranges that has all files, or put the disk into one file first: qemu-img convert -O qcow2 IN OUT")
 }
 
 // extentOverhead is what an extent takes in memory beside its directory, about.

@@ -32,51 +32,55 @@ func (u *unpacker) init(grain int64) {
 }
 
 // unpack decodes stored, of a grain of that size, into dst; with a marker, stored begins with that. What a grain's end leaves of stored is not looked
-// at. The sector in the marker is not looked at either: the tables say what the grain is.
-func (u *unpacker) unpack(dst, stored []byte, grain int64, marker bool) error {
+// at. The sector in the marker is not looked at either: the tables say what the grain is. It returns how many bytes of
+// stored the grain has.
+func (u *unpacker) unpack(dst, stored []byte, grain int64, marker bool) (int, error) {
+	used := 0
 	if marker {
 		if len(stored) < grainMarkerLen {
-			return corrupt("compressed grain of %d bytes has no marker", len(stored))
+			return 0, corrupt("compressed grain of %d bytes has no marker", len(stored))
 		}
 		n := int64(binary.LittleEndian.Uint32(stored[8:]))
 		stored = stored[grainMarkerLen:]
 		if n == 0 || n > int64(len(stored)) {
-			return corrupt("marker of a compressed grain tells %d bytes, there is room for %d", n, len(stored))
+			return 0, corrupt("marker of a compressed grain tells %d bytes, there is room for %d", n, len(stored))
 		}
-		stored = stored[:n]
+		stored, used = stored[:n], grainMarkerLen
 	}
 	if int64(len(dst)) == grain {
-		return u.zlib(dst, stored, len(dst))
+		n, err := u.zlib(dst, stored, len(dst))
+		return used + n, err
 	}
 	whole := u.grains.Get().(*[]byte)
 	defer u.grains.Put(whole)
-	if err := u.zlib((*whole)[:grain], stored, len(dst)); err != nil {
-		return err
+	n, err := u.zlib((*whole)[:grain], stored, len(dst))
+	if err != nil {
+		return 0, err
 	}
 	copy(dst, *whole)
-	return nil
+	return used + n, nil
 }
 
-// zlib decodes stored, of which at least need bytes must come, into dst.
-func (u *unpacker) zlib(dst, stored []byte, need int) error {
+// zlib decodes stored, of which at least need bytes must come, into dst, and returns how many bytes it took.
+func (u *unpacker) zlib(dst, stored []byte, need int) (int, error) {
 	be := binary.BigEndian
 	if len(stored) < 2 || stored[0]&0xf != 8 || stored[0]>>4 > 7 || be.Uint16(stored)%31 != 0 || stored[1]&0x20 != 0 {
-		return corrupt("compressed grain is no zlib stream")
+		return 0, corrupt("compressed grain is no zlib stream")
 	}
 	d := u.decoders.Get().(*deflate.Decoder)
 	defer u.decoders.Put(d)
-	out, in, err := d.DecodeAll(dst, stored[2:])
+	out, err := d.DecodeAll(dst, stored[2:])
 	switch {
 	case errors.Is(err, deflate.ErrTruncated), err == nil && out < need:
-		return corrupt("compressed grain ends after %d of %d bytes", out, need)
+		return 0, corrupt("compressed grain ends after %d of %d bytes", out, need)
 	case err != nil:
-		return fmt.Errorf("vmdk: compressed grain, after %d of %d bytes: %w: %w", out, need, err, errdef.ErrCorrupt)
+		return 0, fmt.Errorf("vmdk: compressed grain, after %d of %d bytes: %w: %w", out, need, err, errdef.ErrCorrupt)
 	}
-	sum := stored[2+in:]
-	if len(sum) < 4 || be.Uint32(sum) != adler32.Checksum(dst[:out]) {
-		return corrupt("compressed grain has a wrong checksum")
+	end := 2 + d.Used()
+	if len(stored)-end < 4 || be.Uint32(stored[end:]) != adler32.Checksum(dst[:out]) {
+		return 0, corrupt("compressed grain has a wrong checksum")
 	}
-	return nil
+	return end + 4, nil
 }
 
 // maxBatch is how many stored bytes of compressed grains are read at once. One grain may have more.
@@ -171,7 +175,8 @@ func (d *disk) unpackSpan(dst []byte, t span, stored []byte) error {
 }
 
 func (d *disk) unpackGrain(dst []byte, t span, stored []byte) error {
-	return d.unpacker.unpack(dst, stored, t.e.grain(), t.e.markers)
+	_, err := d.unpacker.unpack(dst, stored, t.e.grain(), t.e.markers)
+	return err
 }
 
 // fromRecent copies t from the grain that was last read in part, if it is that.

@@ -21,7 +21,12 @@ type Decoder struct {
 	t       tables
 	pre     [1 << preBits]uint32
 	lengths [maxLitlen + maxDist]uint8
+	used    int
 }
+
+// Used is how many bytes of src the last Decode or DecodeAll without an error took. After Decode it may be less than the
+// stream has, where that goes on behind a full dst.
+func (d *Decoder) Used() int { return d.used }
 
 // Decode decodes src into dst until dst is full or the stream ends, and returns the bytes decoded. A stream that goes on
 // behind a full dst is no error, as it is none for zlib with a full buffer. What follows the end of the stream in src is
@@ -32,12 +37,11 @@ func (d *Decoder) Decode(dst, src []byte) (int, error) {
 	return s.out, err
 }
 
-// DecodeAll decodes src into dst up to the end of the stream, which must fit, and returns the bytes decoded and the bytes
-// of src that the stream takes.
-func (d *Decoder) DecodeAll(dst, src []byte) (out, in int, err error) {
+// DecodeAll is Decode up to the end of the stream, which must fit dst: else the error is ErrTooLong.
+func (d *Decoder) DecodeAll(dst, src []byte) (int, error) {
 	s := state{dst: dst, src: src}
-	err = d.decode(&s, true)
-	return s.out, s.in - int(s.count>>3), err
+	err := d.decode(&s, true)
+	return s.out, err
 }
 
 func (d *Decoder) decode(s *state, toEnd bool) error {
@@ -66,6 +70,7 @@ func (d *Decoder) decode(s *state, toEnd bool) error {
 		case s.more && toEnd:
 			return ErrTooLong
 		case final != 0 || s.out == len(s.dst) && !toEnd:
+			d.used = s.in - int(s.count>>3)
 			return nil
 		}
 	}

@@ -108,6 +108,10 @@ func (r *run) result(err error) job.Result {
 	if err == nil {
 		d := r.done
 		res.Format, res.VirtualSize, res.StoredSize, res.Digest, res.Written = d.Format, d.VirtualSize, d.StoredSize, d.Digest, d.Written
+		res.HeldMax = d.HeldMax
+		if d.Passes > 1 {
+			res.Passes = d.Passes
+		}
 		res.Preallocated = r.spec.Preallocate
 		if r.spec.Source.Blank != nil {
 			res.Format, res.StoredSize = "blank", 0

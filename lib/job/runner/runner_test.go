@@ -70,7 +70,7 @@ func http(url string) job.Source { return job.Source{HTTP: &job.HTTP{URL: url}} 
 func want(t *testing.T, got, want job.Result) {
 	t.Helper()
 	want.Version = job.Version
-	ignore := cmpopts.IgnoreFields(job.Result{}, "Seconds", "Message", "Hint", "Fetched", "Written", "Spooled")
+	ignore := cmpopts.IgnoreFields(job.Result{}, "Seconds", "Message", "Hint", "Fetched", "Written", "Spooled", "HeldMax")
 	if diff := cmp.Diff(want, got, ignore); diff != "" {
 		t.Errorf("result (-want +got):\n%s\nmessage: %s\nhint: %s", diff, got.Message, got.Hint)
 	}
@@ -133,7 +133,7 @@ func TestFile(t *testing.T) {
 		{"qcow2 with a checksum", testserver.Options{}, image, func(s *job.Spec) { s.Checksum = sum }, 3 * mib,
 			job.Result{Format: "qcow2", Route: "hashed", VirtualSize: 3 * mib, StoredSize: int64(len(image)), Digest: sum}},
 		{"qcow2 as a stream", testserver.Options{NoRanges: true}, image, nil, 3 * mib,
-			job.Result{Format: "qcow2", Route: "spool", VirtualSize: 3 * mib, StoredSize: int64(len(image))}},
+			job.Result{Format: "qcow2", Route: "stream-convert", VirtualSize: 3 * mib, StoredSize: int64(len(image))}},
 		{"raw", testserver.Options{}, disk, nil, 3 * mib,
 			job.Result{Format: "raw", Route: "stream", VirtualSize: 3 * mib, StoredSize: 3 * mib}},
 		{"raw of unknown length", testserver.Options{NoRanges: true, NoContentLength: true}, disk, func(s *job.Spec) { s.Target.Size = 8 * mib }, 8 * mib,
@@ -192,7 +192,7 @@ func TestTooSmallFromHeader(t *testing.T) {
 			w := job.Result{Outcome: job.Failed, Reason: "TargetTooSmall", ExitCode: 14, Format: "qcow2", Route: "direct", VirtualSize: 32 * mib,
 				StoredSize: int64(len(image)), RequiredSize: 34 * mib}
 			if !ranges {
-				w.Route = "spool"
+				w.Route = "stream-convert"
 			}
 			want(t, got, w)
 			if !strings.Contains(got.Hint, "34Mi") || !strings.Contains(got.Message, "size target "+dir) || !strings.Contains(got.Message, "33554432") {
