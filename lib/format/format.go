@@ -41,6 +41,8 @@ type Format struct {
 	// Random formats need random access. The others are the disk's bytes in order: a stream of them can be written as
 	// it comes, and StreamSize tells the virtual size when the end has been seen.
 	Random bool
+	// Archive formats are no disk and hold disks among other files: package archive finds them.
+	Archive bool
 
 	match    func(head, tail []byte) bool
 	open     func(context.Context, io.ReaderAt, int64, Options) (image.Image, error)

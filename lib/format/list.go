@@ -14,6 +14,7 @@ const (
 	hintConvert = "convert it first: qemu-img convert -O qcow2 IN OUT"
 	hintUnpack  = "unpack it first and import the disk inside"
 
+	hintUntar      = "unpack it first (tar xf) and import the disk inside"
 	hintDescriptor = "name the disk's descriptor, the small .vmdk text file beside it"
 )
 
@@ -54,10 +55,11 @@ func list() []Format {
 		refuse("rar", "RAR archive", hintUnpack, "", head(0, "Rar!\x1a\x07")),
 		refuse("lz4", "LZ4 stream", hintUnpack, "", head(0, "\x04\x22\x4d\x18")),
 		refuse("lzip", "lzip stream", hintUnpack, "", head(0, "LZIP\x01")),
-		refuse("ova", "OVF package", "unpack it first (tar xf) and import the disk inside", "", func(head, _ []byte) bool {
+		asArchive(refuse("ova", "OVF package", hintUntar, "", func(head, _ []byte) bool {
 			return at(head, 257, "ustar") && bytes.HasSuffix(tarName(head), []byte(".ovf"))
-		}),
-		refuse("tar", "tar archive", "unpack it first (tar xf) and import the disk inside", "", head(257, "ustar")),
+		})),
+		asArchive(refuse("tar", "tar archive", hintUntar, "", head(257, "ustar"))),
+		refuse("ovf", "OVF descriptor", "import the disk that it names, or the .ova file", "it names the files of disks and is none itself", isOVF),
 		{Name: "vpc", Title: "fixed VHD", Readable: true,
 			match: isFixedVHD, open: openVHD, describe: describeVHD, size: sizeVHD},
 		refuse("vpc", "dynamic or differencing VHD", hintConvert, "", isVHD),
@@ -75,6 +77,11 @@ func list() []Format {
 
 func refuse(name, title, hint, why string, match func(head, tail []byte) bool) Format {
 	return Format{Name: name, Title: title, hint: hint, why: why, match: match}
+}
+
+func asArchive(f Format) Format {
+	f.Archive = true
+	return f
 }
 
 // at reports whether b has magic at off.
@@ -102,6 +109,13 @@ func isFixedVHD(head, tail []byte) bool {
 
 func isVHD(head, tail []byte) bool {
 	return at(head, 0, vhd.Cookie) || len(tail) == vhd.FooterSize && at(tail, 0, vhd.Cookie)
+}
+
+// isOVF recognises an OVF descriptor: XML with the element Envelope of the OVF name space.
+func isOVF(head, _ []byte) bool {
+	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n")
+	return bytes.HasPrefix(text, []byte("<")) && bytes.Contains(text[:min(len(text), 4096)], []byte("Envelope")) &&
+		bytes.Contains(text[:min(len(text), 4096)], []byte("/ovf/envelope/"))
 }
 
 // tarName is the name of an archive's first member: an OVF package begins with its description.

@@ -29,6 +29,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 		return Result{}, err
 	}
 	defer src.Close()
+	r.Checksum = src.expected(r.Checksum)
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cdictl/cdictl/lib/archive"
 	"github.com/cdictl/cdictl/lib/compress"
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
@@ -33,6 +34,12 @@ type opened struct {
 	content  io.Reader
 	decoder  io.Closer // the codec's; nil without one
 	verifier *verify.Reader
+
+	// Where the disk lies in an archive, blob, info and content are those of its file there.
+	inArchive bool
+	archive   *archive.Stream // that content comes from; nil if it is a window
+	digest    verify.Digest   // of a window, by the archive's manifest
+	outer     io.Closer       // decoder of the codec over the archive
 }
 
 // open opens src and looks at its first bytes. The blob observes ctx until Close.
@@ -55,7 +62,7 @@ func open(ctx context.Context, src source.Source, o Options, want verify.Digest)
 	if ra, ok := blob.(io.ReaderAt); ok && c.info.Size >= 0 {
 		c.random = ra
 	}
-	return c, c.detect(want)
+	return c, c.detect(ctx, want)
 }
 
 // Close ends all reads.
@@ -64,12 +71,20 @@ func (c *opened) Close() error {
 	if c.decoder != nil {
 		err = c.decoder.Close()
 	}
+	if c.outer != nil {
+		err = errors.Join(err, c.outer.Close())
+	}
 	return errors.Join(err, c.blob.Close())
 }
 
-func (c *opened) detect(want verify.Digest) error {
+func (c *opened) detect(ctx context.Context, want verify.Digest) error {
 	c.verifier = verify.NewReader(c.blob, want)
-	if err := c.peek(c.verifier, c.random); err != nil {
+	return c.look(ctx, want, c.verifier)
+}
+
+// look finds out what is stored: r has it in order.
+func (c *opened) look(ctx context.Context, want verify.Digest, r io.Reader) error {
+	if err := c.peek(r, c.random); err != nil {
 		return err
 	}
 	if codec, ok := compress.Detect(c.head); ok {
@@ -84,7 +99,12 @@ func (c *opened) detect(want verify.Digest) error {
 		}
 	}
 	var err error
-	c.format, err = format.Detect(c.head, c.tail)
+	if c.format, err = format.Detect(c.head, c.tail); c.format.Archive {
+		return c.enter(ctx, want)
+	}
+	if err == nil && !c.inArchive && c.opts.Disk != "" {
+		err = errdef.WithHint(fmt.Errorf("%s is no archive, disk %q was asked for: %w", c.format.Name, c.opts.Disk, errdef.ErrUsage), "leave out --disk")
+	}
 	return err
 }
 
@@ -111,7 +131,10 @@ func (c *opened) decode(codec compress.Codec) error {
 	if err != nil {
 		return err
 	}
-	c.codec, c.decoder, c.random = codec.Name(), r, nil
+	if c.codec != "" { // over the archive that this one lies in
+		c.codec += ", "
+	}
+	c.codec, c.decoder, c.random = c.codec+codec.Name(), r, nil
 	if err := c.peek(r, nil); err != nil {
 		return err
 	}

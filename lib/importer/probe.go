@@ -75,6 +75,7 @@ func Explain(ctx context.Context, r Request) (Explanation, error) {
 		return Explanation{}, err
 	}
 	defer src.Close()
+	r.Checksum = src.expected(r.Checksum)
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.prepare(ctx); err != nil {
