@@ -77,7 +77,7 @@ func mf(alg string, files ...file) file {
 	var s strings.Builder
 	for _, f := range files {
 		h := map[string]func() hash.Hash{"SHA1": sha1.New, "SHA256": sha256.New, "SHA512": sha512.New}[alg]()
-		io.WriteString(h, f.content)
+		h.Write([]byte(f.content))
 		fmt.Fprintf(&s, "%s(%s)= %x\n", alg, f.name, h.Sum(nil))
 	}
 	return file{name: "vm.mf", content: s.String()}
@@ -100,10 +100,8 @@ type shape struct {
 	want   string // content
 	err    error
 	says   string
-	stream error // what a stream says where it is not the same; errNone: it reads
+	stream error // what a stream says where it is not the same
 }
-
-var errNone = errors.New("none")
 
 func shapes() []shape {
 	bad, no, usage := errdef.ErrCorrupt, errdef.ErrUnsupported, errdef.ErrUsage

@@ -128,7 +128,6 @@ type streamShape struct {
 	inHeader  bool  // the header has the place of the grain directory, as if somebody had gone back
 	redundant bool  // a second directory, with tables of its own, goes before
 	grains    []int // in this order; nil: ascending
-	empty     []int // these grains have no marker, but entries of zero
 	edit      func(*streamEdit)
 }
 
@@ -140,7 +139,6 @@ type streamEdit struct {
 	footer  func(crafted) crafted
 	noGD    bool
 	noEOS   bool
-	order   []string // of what is behind the grains
 	trailer []byte
 }
 

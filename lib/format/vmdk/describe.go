@@ -118,7 +118,7 @@ func (e *ExtentInfo) look(ctx context.Context, x *extentLine, o Options) {
 		return
 	}
 	files := newPool(o.Sibling)
-	defer files.Close()
+	defer files.Close() //nolint:errcheck // only read
 	m := files.member(x.name)
 	if found, err := openExtent(ctx, m, x, &budget{limits: o.Limits}); err == nil {
 		e.ClusterSize, e.Compressed = found.grain(), found.packed

@@ -131,15 +131,15 @@ func (e *extent) spanTable(tab []byte, off int64) (span, error) {
 		for t := tab[entry:]; len(t) > 0; t = t[entry:] {
 			host += e.grain()
 			grain += e.grain()
-			k, h, err := e.entry(t, grain)
-			if err != nil || k != spanData || h != host {
-				break // what is wrong behind this run is for the next question
+			// What is wrong behind this run is for the next question.
+			if k, h, wrong := e.entry(t, grain); wrong != nil || k != spanData || h != host {
+				break
 			}
 			s.n += e.grain()
 		}
 	}
 	s.n = min(s.n, e.size-off)
-	return s, nil
+	return s, nil //nolint:nilerr // as said
 }
 
 // packedBound is the most that the compressed grain at byte grain of the extent takes from host on. QEMU's bound is two

@@ -32,7 +32,7 @@ func (s *Source) openInside() (*os.File, error) {
 	if err != nil {
 		return nil, s.explain("open", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // only read; an open file outlives it
 	name := s.name[len(s.dir)+1:]
 	// Before opening: opening a named pipe would wait for a writer.
 	fi, err := root.Stat(name)
