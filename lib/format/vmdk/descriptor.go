@@ -225,16 +225,20 @@ func isData(kind string) bool {
 	return false
 }
 
-// readable refuses what this package cannot read, wherever the descriptor stands.
-func (d *descriptor) readable() error {
+// delta reports whether the disk has a parent.
+func (d *descriptor) delta() bool { return d.parentCID != noParent || d.parent != "" }
+
+// readable refuses what this package cannot read, wherever the descriptor stands; parent says that a delta can be.
+func (d *descriptor) readable(parent bool) error {
 	switch {
 	case d.version > 3:
 		return unsupported("descriptor version %d, known are 1 to 3", d.version)
 	case d.encrypted:
 		return errdef.WithHint(unsupported("the disk is encrypted"), "decrypt the virtual machine in VMware first")
-	case d.parentCID != noParent || d.parent != "":
+	case d.delta() && parent && d.parent != "":
+	case d.delta():
 		return errdef.WithHint(unsupported("the disk is a delta of the parent %q (CID %08x)", d.parent, d.parentCID),
-			"flatten it first: delete the snapshots, or qemu-img convert -O qcow2 x.vmdk flat.qcow2")
+			"flatten it first: delete the snapshots, or qemu-img convert -O qcow2 x.vmdk flat.qcow2 (or --allow-backing DIR)")
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 type disk struct {
 	extents  []*extent
 	size     int64
+	cid      uint32
 	grain    int64 // the largest of a compressed extent; 0 without one
 	tables   *cache
 	unpacker unpacker
@@ -160,6 +161,14 @@ func (d *disk) NextExtent(off, max int64) (image.Extent, error) {
 
 // ReadAt reads from the disk; holes and zeros read as zeros.
 func (d *disk) ReadAt(p []byte, off int64) (int, error) {
+	return d.read(p, off, func(p []byte, _ int64) error {
+		clear(p)
+		return nil
+	})
+}
+
+// read is ReadAt; hole fills p with what the disk has at off where no file of its own has anything.
+func (d *disk) read(p []byte, off int64, hole func(p []byte, off int64) error) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("vmdk: read at negative offset %d: %w", off, errdef.ErrUsage)
 	}
@@ -179,7 +188,9 @@ func (d *disk) ReadAt(p []byte, off int64) (int, error) {
 		}
 		n := int(sp.n)
 		switch sp.kind {
-		case spanHole, spanZero:
+		case spanHole:
+			err = hole(p[done:][:n], sp.guest)
+		case spanZero:
 			clear(p[done:][:n])
 		case spanData:
 			err = readFull(sp.e.ra, p[done:][:n], sp.host, "data")

@@ -139,7 +139,7 @@ func (h *sparseHeader) withFooter(b []byte) (*sparseHeader, error) {
 }
 
 // embedded reads the descriptor inside of a sparse extent and refuses what is not all of a disk.
-func (p *prefix) embedded(h *sparseHeader) (*descriptor, error) {
+func (p *prefix) embedded(h *sparseHeader, parent bool) (*descriptor, error) {
 	off, n, err := h.descriptorRange()
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (p *prefix) embedded(h *sparseHeader) (*descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseEmbedded(b)
+	return parseEmbedded(b, parent)
 }
 
 // descriptorRange is where the embedded descriptor lies.
@@ -165,12 +165,12 @@ func (h *sparseHeader) descriptorRange() (off, n int64, err error) {
 	return off, int64(h.descLen) * sector, nil
 }
 
-func parseEmbedded(b []byte) (*descriptor, error) {
+func parseEmbedded(b []byte, parent bool) (*descriptor, error) {
 	d, err := parseDescriptor(b)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.readable(); err != nil {
+	if err := d.readable(parent); err != nil {
 		return nil, err
 	}
 	if len(d.extents) != 1 {

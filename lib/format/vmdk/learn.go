@@ -113,7 +113,7 @@ func (l *learner) learn(r image.Range, p []byte, runs []image.Run) ([]image.Run,
 	}
 	if r == l.descriptor {
 		l.descriptor = image.Range{}
-		_, err := parseEmbedded(p)
+		_, err := parseEmbedded(p, false)
 		return runs, err
 	}
 	if l.markers != nil {

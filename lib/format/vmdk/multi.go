@@ -41,7 +41,7 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 	if err != nil {
 		return nil, err
 	}
-	if err := d.readable(); err != nil {
+	if err := d.readable(o.Parent != nil); err != nil {
 		return nil, err
 	}
 	if err := d.multiple(); err != nil {
@@ -85,7 +85,7 @@ func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, e
 			return nil, err
 		}
 	}
-	return &multi{disk: newDisk(extents, o), files: files}, nil
+	return d.over(newDisk(extents, o), files, o)
 }
 
 // errNoSiblings refuses a descriptor alone; name is one of the files that are missing, if that is known.

@@ -7,7 +7,7 @@
 // the stored file is errdef.ErrCorrupt, where qemu-img reads zeros; an extent line that qemu-img passes over (ZERO,
 // RDONLY, NOACCESS), so that the disk becomes shorter, is refused; a grain's checksum must be right.
 //
-// A disk with a parent is refused.
+// A disk with a parent, a delta, is read over it if Options.Parent opens that; else it is refused.
 package vmdk
 
 import (
@@ -50,6 +50,9 @@ type Options struct {
 	// returned and from several goroutines, because not all files of a disk are kept open; it must then give the same
 	// content. Nil: a disk that lies in several files is refused.
 	Sibling func(name string) (File, error)
+	// Parent opens the disk under a delta, by the name that the descriptor gives. The image that it returns is closed with
+	// this one. Nil: a disk with a parent is refused. The name comes from the descriptor and must not be trusted.
+	Parent func(name string) (image.Image, error)
 	// Gap is the number of bytes between two grain tables, or two compressed grains, that are rather read than skipped.
 	// 0 suits a local file; where a read costs a round trip, take what arrives in the time of one (256 KiB).
 	Gap int64
@@ -58,7 +61,8 @@ type Options struct {
 // Open reads the headers, the descriptor and the grain directories of the size bytes in ra. Grain tables are read when
 // needed. ctx bounds the opening only. Close does not close ra.
 //
-// A disk that is one file is an [*Image], which is an image.Mapper; one that lies in several files is not a Mapper.
+// A disk that is one file is an [*Image], which is an image.Mapper; one that lies in several files, or has a parent, is not a
+// Mapper.
 func Open(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Image, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("vmdk: the stored size must be known: %w", errdef.ErrUsage)
@@ -84,7 +88,8 @@ func openSparse(ctx context.Context, p *prefix, o Options) (image.Image, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.embedded(h); err != nil {
+	d, err := p.embedded(h, o.Parent != nil)
+	if err != nil {
 		return nil, err
 	}
 	if err := o.Limits.CheckVirtualSize(h.size()); err != nil {
@@ -94,7 +99,7 @@ func openSparse(ctx context.Context, p *prefix, o Options) (image.Image, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Image{newDisk([]*extent{e}, o)}, nil
+	return d.over(newDisk([]*extent{e}, o), nil, o)
 }
 
 // A fileKind is what a file is by its first bytes.
