@@ -78,10 +78,13 @@ func (c *chain) openFile(f *os.File, path, format string) (image.Image, error) {
 		return nil, err
 	}
 	o := Options{Limits: c.o.Limits, AllowBacking: c.o.AllowBacking}
-	if kind.Name != "qcow2" { // no other has a chain that is read
+	if kind.Name != "qcow2" && kind.Name != "vmdk" { // no other has a chain that is read
 		return kind.Open(c.ctx, f, st.Size(), o)
 	}
 	under := &chain{ctx: c.ctx, o: o, dir: filepath.Dir(path), seen: append(c.seen[:len(c.seen):len(c.seen)], st)}
+	if kind.Name == "vmdk" {
+		return under.openVMDK(f, path, st.Size())
+	}
 	return qcow2.Open(c.ctx, f, st.Size(), qcow2.Options{Limits: o.Limits, Backing: under.open})
 }
 
@@ -188,6 +191,9 @@ type fileImage struct {
 	image.Image
 	f *os.File
 }
+
+// Unwrap returns the image.
+func (i *fileImage) Unwrap() image.Image { return i.Image }
 
 // Close closes what lies under the image, and its file.
 func (i *fileImage) Close() error { return errors.Join(i.Image.Close(), i.f.Close()) }

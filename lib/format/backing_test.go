@@ -217,12 +217,12 @@ func TestBackingRefused(t *testing.T) {
 		{"fifo", "fifo", "raw", mkfifo, errdef.ErrRefused, 20},
 		{"missing", "nothing", "raw", nil, os.ErrNotExist, 10},
 		{"format not known", "base.raw", "host_device", nil, errdef.ErrUnsupported, 12},
-		{"format not read", "base.vmdk", "vmdk", func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "base.vmdk"), []byte("KDMV")) }, errdef.ErrUnsupported, 12},
+		{"format not read", "base.qed", "qed", func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "base.qed"), []byte("QED\x00")) }, errdef.ErrUnsupported, 12},
 		{"qcow2 by header, raw in truth", "base.raw", "qcow2", nil, errdef.ErrUnsupported, 12},
 		{"no format, starts like qcow2", "half", "", func(t *testing.T, dir string) {
 			writeFile(t, filepath.Join(dir, "half"), append([]byte("QFI\xfb\x00\x00\x00\x03"), make([]byte, 500)...))
 		}, errdef.ErrCorrupt, 12},
-		{"no format, vmdk", "base.vmdk", "", func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "base.vmdk"), []byte("KDMV")) }, errdef.ErrUnsupported, 12},
+		{"no format, qed", "base.qed", "", func(t *testing.T, dir string) { writeFile(t, filepath.Join(dir, "base.qed"), []byte("QED\x00")) }, errdef.ErrUnsupported, 12},
 		{"itself", "./top.qcow2", "qcow2", nil, errdef.ErrCorrupt, 12},
 		{"loop of two", "other.qcow2", "qcow2", func(t *testing.T, dir string) { rebase(t, dir, "other.qcow2", "top.qcow2", "qcow2") }, errdef.ErrCorrupt, 12},
 		{"loop through a hard link", "other.qcow2", "qcow2", func(t *testing.T, dir string) {

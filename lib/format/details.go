@@ -2,6 +2,7 @@ package format
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"path/filepath"
 
@@ -37,10 +38,38 @@ type Details struct {
 	FormatSpecific *Specific `json:"format-specific,omitempty"`
 }
 
-// Specific is what only images of one format have. Type is the format's name.
+// Specific is what only images of one format have. Type is the format's name. Its JSON has the data of that format.
 type Specific struct {
 	Type string        `json:"type"`
 	Data QCOW2Specific `json:"data"`
+	VMDK *VMDKSpecific `json:"-"` // of a vmdk
+}
+
+// MarshalJSON puts the data of the format under "data".
+func (s Specific) MarshalJSON() ([]byte, error) {
+	var data any = s.Data
+	if s.VMDK != nil {
+		data = s.VMDK
+	}
+	return json.Marshal(map[string]any{"type": s.Type, "data": data})
+}
+
+// VMDKSpecific is what only vmdk has.
+type VMDKSpecific struct {
+	CID        uint32       `json:"cid"`
+	ParentCID  uint32       `json:"parent-cid"` // 0xffffffff without a parent
+	CreateType string       `json:"create-type"`
+	Extents    []VMDKExtent `json:"extents"`
+}
+
+// VMDKExtent is one file of a vmdk.
+type VMDKExtent struct {
+	// Filename is where the file would be; empty, for the caller to fill in, if it is the image itself.
+	Filename    string `json:"filename"`
+	Format      string `json:"format"` // the extent's type; empty for the image itself
+	VirtualSize int64  `json:"virtual-size"`
+	ClusterSize int64  `json:"cluster-size,omitempty"`
+	Compressed  bool   `json:"compressed,omitempty"`
 }
 
 // QCOW2Specific is what only qcow2 has. What version 2 does not have is nil there.

@@ -42,14 +42,14 @@ func TestDetectMagic(t *testing.T) {
 		{"qcow2 version 0", []byte("QFI\xfb\x00\x00\x00\x00"), nil, "qcow2", "", false},
 		{"qcow2 cut behind the magic", []byte("QFI\xfb\x00"), nil, "qcow2", "", false},
 		{"vhdx", []byte("vhdxfile"), nil, "vhdx", "", false},
-		{"vmdk sparse", []byte("KDMV\x01"), nil, "vmdk", "virtual disk", true},
+		{"vmdk sparse", []byte("KDMV\x01"), nil, "vmdk", "virtual disk", false},
 		{"vmdk COWD", []byte("COWD\x01"), nil, "vmdk", "ESX", true},
 		{"vmdk SE sparse", []byte("\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"), nil, "vmdk", "SE", true},
 		{"Mach-O for two machines", []byte("\xca\xfe\xba\xbe\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00"), nil, "raw", "", false},
-		{"vmdk text", []byte("# Disk DescriptorFile\nversion=1\n"), nil, "vmdk", "descriptor", true},
-		{"vmdk text, CRLF, comments", []byte("#x\r\n\r\n# disk descriptorfile\r\n"), nil, "vmdk", "descriptor", true},
-		{"vmdk text without title", []byte("# made by hand\nversion=3\n"), nil, "vmdk", "descriptor", true},
-		{"vmdk text, zeros behind", append([]byte("# Disk DescriptorFile"), make([]byte, 100)...), nil, "vmdk", "descriptor", true},
+		{"vmdk text", []byte("# Disk DescriptorFile\nversion=1\n"), nil, "vmdk", "descriptor", false},
+		{"vmdk text, CRLF, comments", []byte("#x\r\n\r\n# disk descriptorfile\r\n"), nil, "vmdk", "descriptor", false},
+		{"vmdk text without title", []byte("# made by hand\nversion=3\n"), nil, "vmdk", "descriptor", false},
+		{"vmdk text, zeros behind", append([]byte("# Disk DescriptorFile"), make([]byte, 100)...), nil, "vmdk", "descriptor", false},
 		{"a script", []byte("# Copyright\necho\n"), nil, "raw", "", false},
 		{"vdi", placed(512, 0x40, "\x7f\x10\xda\xbe"), nil, "vdi", "", false},
 		{"qed", []byte("QED\x00"), nil, "qed", "", true},
@@ -137,7 +137,7 @@ func TestHalfRightIsNotRaw(t *testing.T) {
 }
 
 func TestByName(t *testing.T) {
-	for name, ok := range map[string]bool{"raw": true, "qcow2": true, "vpc": true, "vmdk": false, "qcow": false, "": false, "host_device": false} {
+	for name, ok := range map[string]bool{"raw": true, "qcow2": true, "vpc": true, "vmdk": true, "qcow": false, "": false, "host_device": false} {
 		f, err := ByName(name)
 		if (err == nil) != ok || ok && f.Name != name {
 			t.Errorf("ByName(%q) = %s, %v", name, f, err)
@@ -174,8 +174,8 @@ func TestDetectQemu(t *testing.T) {
 	}{
 		{"qcow2", "compat=0.10", false}, {"qcow2", "compat=1.1", false}, {"raw", "", false},
 		{"qcow", "", true}, {"qed", "", true}, {"vdi", "", false}, {"vhdx", "", false}, {"parallels", "", true},
-		{"vmdk", "subformat=monolithicSparse", true}, {"vmdk", "subformat=streamOptimized", true},
-		{"vmdk", "subformat=monolithicFlat", true}, {"vmdk", "subformat=twoGbMaxExtentSparse", true},
+		{"vmdk", "subformat=monolithicSparse", false}, {"vmdk", "subformat=streamOptimized", false},
+		{"vmdk", "subformat=monolithicFlat", false}, {"vmdk", "subformat=twoGbMaxExtentSparse", false},
 		{"vpc", "subformat=dynamic", false}, {"vpc", "subformat=fixed", false}, {"vpc", "subformat=fixed,force_size=on", false},
 	} {
 		t.Run(tt.format+" "+tt.options, func(t *testing.T) {

@@ -41,6 +41,8 @@ type Format struct {
 	// Random formats need random access. The others are the disk's bytes in order: a stream of them can be written as
 	// it comes, and StreamSize tells the virtual size when the end has been seen.
 	Random bool
+	// Archive formats are no disk and hold disks among other files: package archive finds them.
+	Archive bool
 
 	match    func(head, tail []byte) bool
 	open     func(context.Context, io.ReaderAt, int64, Options) (image.Image, error)
@@ -63,11 +65,23 @@ type Options struct {
 	// Dir is the folder of the image, against which relative names of backing files are resolved; empty if the image is
 	// not a local file.
 	Dir string
+	// Sibling opens a file in the folder of the image, by its name there, for a disk that lies in several files. The name
+	// comes from the image and must not be trusted. It may be asked for the same name again, also by the open image and
+	// by several goroutines, and must then give the same content. Nil: such a disk is refused.
+	Sibling func(name string) (File, error)
 	// Holes tells the holes of the stored file, where it is known; used by formats that are the disk's bytes in order.
 	Holes image.Extenter
 	// Gap is the number of stored bytes that are rather read than skipped between two tables: what arrives in the time
 	// of a round trip. 0 suits a local file.
 	Gap int64
+}
+
+// A File is a stored file that belongs to an image beside the one that was opened. It may be an image.Extenter, if it
+// knows its holes.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
 }
 
 // String returns the format's name.

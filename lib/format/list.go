@@ -7,12 +7,17 @@ import (
 	"github.com/cdictl/cdictl/lib/format/vdi"
 	"github.com/cdictl/cdictl/lib/format/vhd"
 	"github.com/cdictl/cdictl/lib/format/vhdx"
+	"github.com/cdictl/cdictl/lib/format/vmdk"
+	"github.com/cdictl/cdictl/lib/image"
 )
 
 // Hints of refused formats.
 const (
 	hintConvert = "convert it first: qemu-img convert -O qcow2 IN OUT"
 	hintUnpack  = "unpack it first and import the disk inside"
+
+	hintUntar      = "unpack it first (tar xf) and import the disk inside"
+	hintDescriptor = "name the disk's descriptor, the small .vmdk text file beside it"
 )
 
 // list makes the formats in the order of Detect. It is a function because a format that has a backing chain detects the
@@ -29,13 +34,13 @@ func list() []Format {
 			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2, write: writeQcow2, grow: growQcow2},
 		{Name: "vhdx", Title: "Hyper-V virtual disk", Readable: true, Random: true,
 			match: head(0, vhdx.Magic), open: openVHDX, describe: describeVHDX, learn: learnVHDX},
-		refuse("vmdk", "VMware virtual disk", hintConvert, "", head(0, "KDMV")),
-		refuse("vmdk", "VMware ESX sparse disk", hintConvert, "", head(0, "COWD")),
-		// SE sparse: the constant header's magic and version 2.1.
-		refuse("vmdk", "VMware SE sparse disk", hintConvert, "",
-			head(0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")),
-		refuse("vmdk", "VMware disk descriptor", hintConvert, "it names the files that hold the disk and is none itself",
-			func(head, _ []byte) bool { return isDescriptor(head) }),
+		{Name: "vmdk", Title: "VMware virtual disk", Readable: true, Random: true,
+			match: head(0, vmdk.Magic), open: openVMDK, describe: describeVMDK, learn: learnVMDK},
+		refuse("vmdk", "VMware ESX sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicCOWD)),
+		refuse("vmdk", "VMware SE sparse disk", hintDescriptor, "one extent of a disk, not a disk", head(0, vmdk.MagicSE)),
+		{Name: "vmdk", Title: "VMware disk descriptor", Readable: true, Random: true,
+			match: func(head, _ []byte) bool { return vmdk.MatchDescriptor(head) }, open: openVMDK, describe: describeVMDK,
+			learn: func(Options) image.Learner { return vmdk.NewDescriptorLearner() }},
 		{Name: "vdi", Title: "VirtualBox disk", Readable: true, Random: true,
 			match: head(vdi.MagicOffset, vdi.Magic), open: openVDI, describe: describeVDI, learn: learnVDI},
 		refuse("qed", "QEMU enhanced disk", hintConvert, "", head(0, "QED\x00")),
@@ -54,10 +59,11 @@ func list() []Format {
 		refuse("rar", "RAR archive", hintUnpack, "", head(0, "Rar!\x1a\x07")),
 		refuse("lz4", "LZ4 stream", hintUnpack, "", head(0, "\x04\x22\x4d\x18")),
 		refuse("lzip", "lzip stream", hintUnpack, "", head(0, "LZIP\x01")),
-		refuse("ova", "OVF package", "unpack it first (tar xf) and import the disk inside", "", func(head, _ []byte) bool {
+		asArchive(refuse("ova", "OVF package", hintUntar, "", func(head, _ []byte) bool {
 			return at(head, 257, "ustar") && bytes.HasSuffix(tarName(head), []byte(".ovf"))
-		}),
-		refuse("tar", "tar archive", "unpack it first (tar xf) and import the disk inside", "", head(257, "ustar")),
+		})),
+		asArchive(refuse("tar", "tar archive", hintUntar, "", head(257, "ustar"))),
+		refuse("ovf", "OVF descriptor", "import the disk that it names, or the .ova file", "it names the files of disks and is none itself", isOVF),
 		{Name: "vpc", Title: "fixed VHD", Readable: true,
 			match: isFixedVHD, open: openVHD, describe: describeVHD, size: sizeVHD},
 		// A differencing one too.
@@ -79,6 +85,11 @@ func refuse(name, title, hint, why string, match func(head, tail []byte) bool) F
 	return Format{Name: name, Title: title, hint: hint, why: why, match: match}
 }
 
+func asArchive(f Format) Format {
+	f.Archive = true
+	return f
+}
+
 // at reports whether b has magic at off.
 func at(b []byte, off int, magic string) bool {
 	return len(b) >= off+len(magic) && string(b[off:off+len(magic)]) == magic
@@ -90,25 +101,6 @@ func head(off int, magic string) func(head, tail []byte) bool {
 
 func any2(a, b func(head, tail []byte) bool) func(head, tail []byte) bool {
 	return func(head, tail []byte) bool { return a(head, tail) || b(head, tail) }
-}
-
-// isDescriptor recognises a VMDK's text: "# Disk DescriptorFile", in whatever case, after comments and blank lines.
-func isDescriptor(head []byte) bool {
-	if i := bytes.IndexByte(head, 0); i >= 0 {
-		head = head[:i]
-	}
-	for line := range bytes.Lines(head) {
-		line = bytes.TrimSpace(line)
-		switch {
-		case bytes.EqualFold(line, []byte("# Disk DescriptorFile")):
-			return true
-		case len(line) == 0 || line[0] == '#':
-		default: // qemu-img takes a text without the title if its first statement is the version
-			s := string(line)
-			return s == "version=1" || s == "version=2" || s == "version=3"
-		}
-	}
-	return false
 }
 
 // isFixedVHD recognises a footer at the end, of any type but those that have more structure than a footer. A file that
@@ -123,6 +115,13 @@ func isFixedVHD(head, tail []byte) bool {
 
 func isVHD(head, tail []byte) bool {
 	return at(head, 0, vhd.Cookie) || len(tail) == vhd.FooterSize && at(tail, 0, vhd.Cookie)
+}
+
+// isOVF recognises an OVF descriptor: XML with the element Envelope of the OVF name space.
+func isOVF(head, _ []byte) bool {
+	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n")
+	return bytes.HasPrefix(text, []byte("<")) && bytes.Contains(text[:min(len(text), 4096)], []byte("Envelope")) &&
+		bytes.Contains(text[:min(len(text), 4096)], []byte("/ovf/envelope/"))
 }
 
 // tarName is the name of an archive's first member: an OVF package begins with its description.

@@ -71,6 +71,7 @@ func open(t testing.TB, path string, o Options) (image.Image, Format, error) {
 		return nil, f, err
 	}
 	o.Dir = filepath.Dir(path)
+	o.Sibling = siblings(o.Dir)
 	img, err := f.Open(t.Context(), file, size, o)
 	if err == nil {
 		t.Cleanup(func() {
@@ -80,6 +81,29 @@ func open(t testing.TB, path string, o Options) (image.Image, Format, error) {
 		})
 	}
 	return img, f, err
+}
+
+// sized is an open file as a File.
+type sized struct {
+	*os.File
+	size int64
+}
+
+func (s sized) Size() int64 { return s.size }
+
+// siblings opens the files in dir.
+func siblings(dir string) func(string) (File, error) {
+	return func(name string) (File, error) {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		return sized{f, st.Size()}, nil
+	}
 }
 
 func detect(t testing.TB, file *os.File) (int64, Format, error) {

@@ -39,6 +39,7 @@ func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
 	if r.Tracker == nil {
 		r.Tracker = newTracker()
 	}
+	r.Checksum = src.expected(r.Checksum)
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {
@@ -237,6 +238,9 @@ func (j *job) most() int64 {
 
 // unchanged asks a local source whether it still is what it was. Others pin their identity in each request.
 func (j *job) unchanged(ctx context.Context) error {
+	if err := j.siblings.unchanged(ctx); err != nil {
+		return onSource("read", j.name, err)
+	}
 	st, ok := j.req.Source.(source.Statter)
 	if !ok || !j.info.Local || j.info.Identity == "" {
 		return nil

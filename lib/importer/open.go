@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cdictl/cdictl/lib/archive"
 	"github.com/cdictl/cdictl/lib/compress"
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
@@ -27,20 +28,30 @@ type opened struct {
 	head   []byte // of the content under the codec
 	tail   []byte // its last bytes, where they could be read
 
+	siblings *siblings // the files beside it; nil where there are none
+
 	// content is what lies under the codec, from its start. Nobody reads it where random is used instead.
 	content  io.Reader
 	decoder  io.Closer // the codec's; nil without one
 	verifier *verify.Reader
+
+	// Where the disk lies in an archive, blob, info and content are those of its file there.
+	inArchive bool
+	archive   *archive.Stream // that content comes from; nil if it is a window
+	digest    verify.Digest   // of a window, by the archive's manifest
+	outer     io.Closer       // decoder of the codec over the archive
 }
 
 // open opens src and looks at its first bytes. The blob observes ctx until Close.
 func open(ctx context.Context, src source.Source, o Options, want verify.Digest) (_ *opened, err error) {
 	o.Limits = o.Limits.WithDefaults()
-	blob, err := src.Open(ctx, source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace})
+	env := source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace}
+	blob, err := src.Open(ctx, env)
 	if err != nil {
 		return nil, onSource("open", src.String(), err)
 	}
 	c := &opened{name: src.String(), opts: o, blob: blob, info: blob.Info()}
+	c.siblings = newSiblings(ctx, src, env, c.info.Size, !want.IsZero())
 	defer func() {
 		if err != nil {
 			err = onSource("read", c.name, err)
@@ -51,7 +62,7 @@ func open(ctx context.Context, src source.Source, o Options, want verify.Digest)
 	if ra, ok := blob.(io.ReaderAt); ok && c.info.Size >= 0 {
 		c.random = ra
 	}
-	return c, c.detect(want)
+	return c, c.detect(ctx, want)
 }
 
 // Close ends all reads.
@@ -60,12 +71,20 @@ func (c *opened) Close() error {
 	if c.decoder != nil {
 		err = c.decoder.Close()
 	}
+	if c.outer != nil {
+		err = errors.Join(err, c.outer.Close())
+	}
 	return errors.Join(err, c.blob.Close())
 }
 
-func (c *opened) detect(want verify.Digest) error {
+func (c *opened) detect(ctx context.Context, want verify.Digest) error {
 	c.verifier = verify.NewReader(c.blob, want)
-	if err := c.peek(c.verifier, c.random); err != nil {
+	return c.look(ctx, want, c.verifier)
+}
+
+// look finds out what is stored: r has it in order.
+func (c *opened) look(ctx context.Context, want verify.Digest, r io.Reader) error {
+	if err := c.peek(r, c.random); err != nil {
 		return err
 	}
 	if codec, ok := compress.Detect(c.head); ok {
@@ -80,7 +99,12 @@ func (c *opened) detect(want verify.Digest) error {
 		}
 	}
 	var err error
-	c.format, err = format.Detect(c.head, c.tail)
+	if c.format, err = format.Detect(c.head, c.tail); c.format.Archive {
+		return c.enter(ctx, want)
+	}
+	if err == nil && !c.inArchive && c.opts.Disk != "" {
+		err = errdef.WithHint(fmt.Errorf("%s is no archive, disk %q was asked for: %w", c.format.Name, c.opts.Disk, errdef.ErrUsage), "leave out --disk")
+	}
 	return err
 }
 
@@ -107,7 +131,10 @@ func (c *opened) decode(codec compress.Codec) error {
 	if err != nil {
 		return err
 	}
-	c.codec, c.decoder, c.random = codec.Name(), r, nil
+	if c.codec != "" { // over the archive that this one lies in
+		c.codec += ", "
+	}
+	c.codec, c.decoder, c.random = c.codec+codec.Name(), r, nil
 	if err := c.peek(r, nil); err != nil {
 		return err
 	}
@@ -120,6 +147,9 @@ func (c *opened) decode(codec compress.Codec) error {
 
 func (c *opened) formatOptions() format.Options {
 	o := format.Options{Limits: c.opts.Limits, Snapshot: c.opts.Snapshot, AllowBacking: c.opts.AllowBacking, Dir: c.info.Dir}
+	if c.siblings != nil && c.random != nil {
+		o.Sibling = c.siblings.open
+	}
 	if !c.info.Local {
 		o.Gap = 64 << 10 // half a millisecond at 1 Gbit/s, far less than a round trip
 	}

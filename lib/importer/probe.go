@@ -35,6 +35,7 @@ func Probe(ctx context.Context, s source.Source, o Options) (Info, error) {
 		return Info{}, onSource("read", c.name, err)
 	}
 	info.Source, info.Filename, info.Codec, info.Identity = c.name, c.name, c.codec, c.info.Identity
+	info.nameExtents()
 	info.StoredSize, info.ActualSize = max(c.info.Size, 0), c.info.Allocated
 	return info, nil
 }
@@ -76,6 +77,7 @@ func Explain(ctx context.Context, r Request) (Explanation, error) {
 		return Explanation{}, err
 	}
 	defer src.Close()
+	r.Checksum = src.expected(r.Checksum)
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.prepare(ctx); err != nil {
@@ -146,6 +148,10 @@ func (i Info) String() string {
 
 func (i Info) specific(line func(name, value string)) {
 	if i.FormatSpecific == nil {
+		return
+	}
+	if v := i.FormatSpecific.VMDK; v != nil {
+		vmdkLines(v, line)
 		return
 	}
 	d := i.FormatSpecific.Data

@@ -17,6 +17,8 @@ type Options struct {
 	Snapshot string
 	// AllowBacking is a folder: a backing chain of local files inside it is read. Empty: a backing file is refused.
 	AllowBacking string
+	// Disk is the name or the number of a disk in an archive (an OVA, a tar); empty: the only one.
+	Disk string
 
 	Limiter *limits.Rate      // paces the stored bytes; nil: unlimited
 	Tracker *progress.Tracker // counts; nil: nobody looks

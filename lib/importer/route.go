@@ -167,7 +167,11 @@ func (j *job) stream(ctx context.Context) error {
 
 // verify checks the stored bytes of a stream that was read out.
 func (j *job) verify() error {
-	if err := j.verifier.Verify(); err != nil {
+	err := j.finishArchive()
+	if err == nil {
+		err = j.verifier.Verify()
+	}
+	if err != nil {
 		op := "read"
 		if errors.Is(err, errdef.ErrDigestMismatch) {
 			op = "verify"

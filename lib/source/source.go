@@ -27,6 +27,14 @@ type Statter interface {
 	Stat(ctx context.Context, env Env) (Info, error)
 }
 
+// A Siblinger is a Source whose content has others beside it: a disk may lie in several files, which one of them names.
+type Siblinger interface {
+	// Sibling names what lies in the same folder under a name that may come from an untrusted image: one element of a
+	// path. Whatever else it is, or leads to, is errdef.ErrRefused, here or when the source is opened. The credentials are
+	// those of the source, and so is the host.
+	Sibling(name string) (Source, error)
+}
+
 // Env is what the importer lends to a source. Every field may be nil.
 type Env struct {
 	Limiter *limits.Rate      // paces the stored bytes

@@ -89,6 +89,15 @@ func newDigest(alg, value string) (Digest, error) {
 	return Digest{alg, string(sum)}, nil
 }
 
+// NewHash returns a new hash of an algorithm by its name in digests; nil if it is not known.
+func NewHash(alg string) hash.Hash {
+	i := strength(alg)
+	if i < 0 {
+		return nil
+	}
+	return algorithms[i].new()
+}
+
 // IsZero reports whether d is no digest at all.
 func (d Digest) IsZero() bool { return d == Digest{} }
 

@@ -73,12 +73,16 @@ func (l *limitFlags) limits() (limits.Limits, error) {
 type imageFlags struct {
 	snapshot     string
 	allowBacking string
+	disk         string
 }
 
 func (i *imageFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&i.snapshot, "snapshot", "", "read the internal snapshot with this `name` or ID instead of the active disk")
 	fs.StringVar(&i.allowBacking, "allow-backing", "", "read a chain of local backing files inside `folder` (default: refuse them)")
+	fs.StringVar(&i.disk, "disk", "", diskUsage)
 }
+
+const diskUsage = "the disk to take out of an archive (OVA, tar), by its `name or number` (default: the only one)"
 
 // outputFlags say how the answer is told.
 type outputFlags struct {

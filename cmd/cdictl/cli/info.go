@@ -15,6 +15,7 @@ type infoFlags struct {
 	output outputFlags
 	http   httpFlags
 	limits limitFlags
+	disk   string
 }
 
 func (a *app) infoCommand() *cobra.Command {
@@ -33,6 +34,7 @@ curl -s https://host.example/server.raw.xz | %[1]s info -`,
 	f.output.register(c.Flags())
 	f.http.register(c.Flags())
 	f.limits.register(c.Flags())
+	c.Flags().StringVar(&f.disk, "disk", "", diskUsage)
 	return a.command(c, func(c *cobra.Command, args []string) error {
 		return a.info(c.Context(), &f, args[0])
 	})
@@ -53,7 +55,7 @@ func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
 	if err != nil {
 		return err
 	}
-	info, err := importer.Probe(ctx, src, importer.Options{Limits: limits, OnRetry: m.Retry})
+	info, err := importer.Probe(ctx, src, importer.Options{Limits: limits, Disk: f.disk, OnRetry: m.Retry})
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o importer.Options) (importer.Request, error) {
 	var err error
 	r := importer.Request{Size: int64(t.disk.size), Preallocate: t.disk.preallocate, Options: o}
-	r.Snapshot, r.AllowBacking = t.image.snapshot, t.image.allowBacking
+	r.Snapshot, r.AllowBacking, r.Disk = t.image.snapshot, t.image.allowBacking, t.image.disk
 	if r.Limits, err = t.limits.limits(); err != nil {
 		return r, err
 	}

@@ -156,6 +156,7 @@ func (s *state) careful(t *tables) error {
 		case e&end != 0:
 			return nil
 		case s.out == len(s.dst):
+			s.more = true
 			return nil
 		case e&literal != 0:
 			s.dst[s.out] = byte(e >> 16)
@@ -182,5 +183,9 @@ func (s *state) careful(t *tables) error {
 		n := min(value, len(s.dst)-s.out)
 		repeat(s.dst[s.out:s.out+n], s.dst[s.out-dist:])
 		s.out += n
+		if n < value {
+			s.more = true
+			return nil
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 var (
 	ErrCorrupt   = errors.New("deflate: invalid stream")
 	ErrTruncated = errors.New("deflate: stream ends early")
+	ErrTooLong   = errors.New("deflate: stream is longer than its place") // of DecodeAll only
 )
 
 // A Decoder holds tables, some 12 KiB, so that decoding allocates nothing. The zero value is ready. One goroutine uses it
@@ -23,8 +24,8 @@ type Decoder struct {
 	used    int
 }
 
-// Used is how many bytes of src the last Decode without an error took. It may be less than the stream has, where that goes
-// on behind a full dst.
+// Used is how many bytes of src the last Decode or DecodeAll without an error took. After Decode it may be less than the
+// stream has, where that goes on behind a full dst.
 func (d *Decoder) Used() int { return d.used }
 
 // Decode decodes src into dst until dst is full or the stream ends, and returns the bytes decoded. A stream that goes on
@@ -32,6 +33,18 @@ func (d *Decoder) Used() int { return d.used }
 // ignored. dst behind the bytes decoded may hold anything.
 func (d *Decoder) Decode(dst, src []byte) (int, error) {
 	s := state{dst: dst, src: src}
+	err := d.decode(&s, false)
+	return s.out, err
+}
+
+// DecodeAll is Decode up to the end of the stream, which must fit dst: else the error is ErrTooLong.
+func (d *Decoder) DecodeAll(dst, src []byte) (int, error) {
+	s := state{dst: dst, src: src}
+	err := d.decode(&s, true)
+	return s.out, err
+}
+
+func (d *Decoder) decode(s *state, toEnd bool) error {
 	for {
 		s.refill()
 		final, kind := s.bits&1, s.bits>>1&3
@@ -43,7 +56,7 @@ func (d *Decoder) Decode(dst, src []byte) (int, error) {
 		case 1:
 			err = s.block(&fixedTables)
 		case 2:
-			if err = d.dynamic(&s); err == nil {
+			if err = d.dynamic(s); err == nil {
 				err = s.block(&d.t)
 			}
 		default:
@@ -51,12 +64,14 @@ func (d *Decoder) Decode(dst, src []byte) (int, error) {
 		}
 		switch {
 		case s.overrun():
-			return s.out, ErrTruncated // also where zeros past the end made nonsense
+			return ErrTruncated // also where zeros past the end made nonsense
 		case err != nil:
-			return s.out, err
-		case final != 0 || s.out == len(dst):
+			return err
+		case s.more && toEnd:
+			return ErrTooLong
+		case final != 0 || s.out == len(s.dst) && !toEnd:
 			d.used = s.in - int(s.count>>3)
-			return s.out, nil
+			return nil
 		}
 	}
 }
@@ -68,6 +83,7 @@ type state struct {
 	in, out  int    // next byte to load, next byte to write
 	bits     uint64 // loaded and not used, the next one lowest; above count they are what follows, or zero
 	count    uint   // how many of them count
+	more     bool   // the block has more than fits dst
 }
 
 // refill makes count at least 56.
@@ -110,6 +126,7 @@ func (s *state) stored() error {
 	}
 	s.in = at + 4
 	want := min(int(n), len(s.dst)-s.out)
+	s.more = want < int(n)
 	got := copy(s.dst[s.out:s.out+want], s.src[s.in:])
 	s.out += got
 	s.in += got

@@ -70,6 +70,33 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+func TestDecodeAll(t *testing.T) {
+	var d Decoder
+	for name, p := range texts() {
+		for _, level := range []int{flate.HuffmanOnly, 0, 1, 6, 9} {
+			z := pack(t, p, level)
+			for _, room := range []int{0, 1, 1000} {
+				dst := make([]byte, len(p)+room)
+				n, err := d.DecodeAll(dst, append(bytes.Clone(z), "garbage"...))
+				if n != len(p) || err != nil || !bytes.Equal(dst[:n], p) || d.Used() != len(z) {
+					t.Errorf("%s at level %d, room for %d: %d of %d bytes out of %d of %d, %v", name, level, room, n, len(p), d.Used(), len(z), err)
+				}
+			}
+			for _, less := range []int{1, 2, 300} {
+				if less > len(p) {
+					continue
+				}
+				if n, err := d.DecodeAll(make([]byte, len(p)-less), z); !errors.Is(err, ErrTooLong) {
+					t.Errorf("%s at level %d, %d too few: %d bytes, %v", name, level, less, n, err)
+				}
+			}
+			if _, err := d.DecodeAll(make([]byte, len(p)), z[:len(z)-1]); !errors.Is(err, ErrTruncated) {
+				t.Errorf("%s at level %d, cut: %v", name, level, err)
+			}
+		}
+	}
+}
+
 func TestTruncated(t *testing.T) {
 	var d Decoder
 	p := texts()["mixed"][15000:26000]

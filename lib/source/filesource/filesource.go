@@ -18,6 +18,7 @@ import (
 // A Source is one local file or one open reader. It implements source.Source and source.Statter.
 type Source struct {
 	name string
+	dir  string    // name is a file in it, and must not lead out of it; "": name is what the user said
 	r    io.Reader // nil: name is a path
 	used atomic.Bool
 }
@@ -49,6 +50,13 @@ func (s *Source) Open(ctx context.Context, env source.Env) (source.Blob, error) 
 		}
 		return newStream(ctx, env, s, s.r, nil, streamInfo()), nil
 	}
+	if s.dir != "" {
+		f, err := s.openInside()
+		if err != nil {
+			return nil, err
+		}
+		return s.opened(ctx, env, f)
+	}
 	fi, err := s.stat()
 	if err != nil {
 		return nil, err
@@ -62,6 +70,10 @@ func (s *Source) Open(ctx context.Context, env source.Env) (source.Blob, error) 
 	if err != nil {
 		return nil, s.explain("open", err)
 	}
+	return s.opened(ctx, env, f)
+}
+
+func (s *Source) opened(ctx context.Context, env source.Env, f *os.File) (source.Blob, error) {
 	b, err := s.blob(ctx, env, f)
 	if err != nil {
 		_ = f.Close()
@@ -96,6 +108,18 @@ func (s *Source) Stat(ctx context.Context, _ source.Env) (source.Info, error) {
 	}
 	if s.r != nil {
 		return streamInfo(), nil
+	}
+	if s.dir != "" {
+		f, err := s.openInside()
+		if err != nil {
+			return source.Info{}, err
+		}
+		defer f.Close()
+		fi, err := f.Stat()
+		if err != nil {
+			return source.Info{}, s.explain("stat", err)
+		}
+		return s.info(fi, f)
 	}
 	fi, err := s.stat()
 	if err != nil {

@@ -1,0 +1,318 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/zlib"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cdictl/cdictl/test/internal/proc"
+)
+
+// VMDK is one kind of VMDK.
+type VMDK struct {
+	Name string
+	// Subformat is qemu-img's; empty: Write makes it.
+	Subformat string
+	// Write makes the files of a kind that qemu-img cannot write.
+	Write func(raw, path string) error
+	// Many: it lies in several files beside each other.
+	Many bool
+	// Refused: as specified.
+	Refused bool
+}
+
+// VMDKs are the kinds of VMDK of the oracle.
+var VMDKs = []VMDK{
+	{Name: "monolithicSparse", Subformat: "monolithicSparse"},
+	{Name: "zeroed-grain", Subformat: "monolithicSparse,zeroed_grain=on"},
+	{Name: "compat6", Subformat: "monolithicSparse,compat6=on,adapter_type=lsilogic"},
+	{Name: "streamOptimized", Subformat: "streamOptimized"},
+	{Name: "stream-footer", Write: writeStream},
+	{Name: "monolithicFlat", Subformat: "monolithicFlat", Many: true},
+	{Name: "twoGbSparse", Subformat: "twoGbMaxExtentSparse", Many: true},
+	{Name: "twoGbFlat", Subformat: "twoGbMaxExtentFlat", Many: true},
+	{Name: "vmfs", Write: writeVMFS, Many: true},
+	{Name: "vmfsSparse", Write: writeCOWD, Many: true},
+	{Name: "seSparse", Write: writeSE, Many: true},
+	{Name: "delta", Write: writeDelta, Many: true, Refused: true},
+}
+
+// Make writes the disk made of the raw file into dir and returns the path of its descriptor or its only file.
+func (v VMDK) Make(ctx context.Context, raw, dir string) (string, error) {
+	path := filepath.Join(dir, v.Name+".vmdk")
+	if v.Write != nil {
+		return path, v.Write(raw, path)
+	}
+	_, err := proc.Tool(ctx, "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+v.Subformat, raw, path)
+	return path, err
+}
+
+// Oracle is the digest of the disk that qemu-img reads.
+func (v VMDK) Oracle(ctx context.Context, path string) (digest string, err error) {
+	out := path + ".oracle.raw"
+	defer func() { err = errors.Join(err, os.Remove(out)) }()
+	if _, err := proc.Tool(ctx, "qemu-img", "convert", "-f", "vmdk", "-O", "raw", path, out); err != nil {
+		return "", err
+	}
+	return SHA256(out)
+}
+
+const sector = 512
+
+// eachGrain calls f for each grain of the raw file that has data; the last is filled up with zeros.
+func eachGrain(raw string, grain int, f func(no int, b []byte) error) (size int64, err error) {
+	in, err := os.Open(raw)
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	st, err := in.Stat()
+	if err != nil {
+		return 0, err
+	}
+	b, zero := make([]byte, grain), make([]byte, grain)
+	for no := 0; int64(no)*int64(grain) < st.Size(); no++ {
+		n, err := in.ReadAt(b, int64(no)*int64(grain))
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		clear(b[n:])
+		if bytes.Equal(b, zero) {
+			continue
+		}
+		if err := f(no, b); err != nil {
+			return 0, err
+		}
+	}
+	return st.Size(), nil
+}
+
+// descriptor writes one with a single extent line; kind is as "VMFS \"x\"".
+func descriptor(path, createType string, size int64, extent, more string) error {
+	text := fmt.Sprintf("# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\nCID=fffffffe\n%screateType=%q\n\n# Extent description\nRW %d %s\n\n#DDB\nddb.adapterType = \"lsilogic\"\n",
+		more, createType, size/sector, extent)
+	return os.WriteFile(path, []byte(text), 0o600)
+}
+
+const noParent = "parentCID=ffffffff\n"
+
+func fileSize(path string) int64 {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// writeVMFS makes what ESXi has of a thick disk: a flat file and a descriptor.
+func writeVMFS(raw, path string) error {
+	flat := strings.TrimSuffix(path, ".vmdk") + "-flat.vmdk"
+	b, err := os.ReadFile(raw)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(flat, b, 0o600); err != nil {
+		return err
+	}
+	return descriptor(path, "vmfs", int64(len(b)), fmt.Sprintf("VMFS %q", filepath.Base(flat)), noParent)
+}
+
+// writeCOWD makes what ESXi calls vmfsSparse: grains of one sector, tables of 4,096 entries.
+func writeCOWD(raw, path string) error {
+	size := fileSize(raw)
+	tables := int((size/sector + 4095) / 4096)
+	gd, gt := 4, 4+(tables*4+sector-1)/sector
+	next := gt + tables*32
+	b := make([]byte, next*sector)
+	copy(b, "COWD")
+	for i, v := range []uint32{1, 3, uint32(size / sector), 1, uint32(gd), uint32(tables)} {
+		binary.LittleEndian.PutUint32(b[4+4*i:], v)
+	}
+	for i := range tables {
+		binary.LittleEndian.PutUint32(b[gd*sector+4*i:], uint32(gt+32*i))
+	}
+	if _, err := eachGrain(raw, sector, func(no int, p []byte) error {
+		binary.LittleEndian.PutUint32(b[gt*sector+4*no:], uint32(next))
+		b = append(b, p...)
+		next++
+		return nil
+	}); err != nil {
+		return err
+	}
+	delta := strings.TrimSuffix(path, ".vmdk") + "-delta.vmdk"
+	if err := os.WriteFile(delta, b, 0o600); err != nil {
+		return err
+	}
+	return descriptor(path, "vmfsSparse", size, fmt.Sprintf("VMFSSPARSE %q", filepath.Base(delta)), noParent)
+}
+
+// writeSE makes a seSparse disk, of the one version that QEMU knows: grains of 4 KiB, tables of 4,096 entries.
+func writeSE(raw, path string) error {
+	size := fileSize(raw)
+	tables := int((size + 16<<20 - 1) / (16 << 20))
+	const volatile, gd = 1, 2
+	gdSectors := (tables*8 + sector - 1) / sector
+	gt := gd + gdSectors
+	grains := (gt + tables*64 + 7) &^ 7
+	b := make([]byte, grains*sector)
+	put := func(off int, v uint64) { binary.LittleEndian.PutUint64(b[off:], v) }
+	for i, v := range map[int]uint64{
+		0: 0xcafebabe, 1: 0x200000001, 2: uint64(size / sector), 3: 8, 4: 64, 10: volatile, 11: 1, 16: gd, 17: uint64(gdSectors),
+		18: uint64(gt), 19: uint64(tables * 64), 24: uint64(grains), 25: uint64(size/sector + 8),
+	} {
+		put(8*i, v)
+	}
+	put(volatile*sector, 0xcafecafe)
+	for i := range tables {
+		put(gd*sector+8*i, 1<<60|uint64(i))
+	}
+	next := uint64(0)
+	if _, err := eachGrain(raw, 4096, func(no int, p []byte) error {
+		put(gt*sector+8*no, 3<<60|next&0xfff<<48|next>>12)
+		b = append(b, p...)
+		next++
+		return nil
+	}); err != nil {
+		return err
+	}
+	extent := strings.TrimSuffix(path, ".vmdk") + "-sesparse.vmdk"
+	if err := os.WriteFile(extent, b, 0o600); err != nil {
+		return err
+	}
+	return descriptor(path, "seSparse", size, fmt.Sprintf("SESPARSE %q", filepath.Base(extent)), noParent)
+}
+
+// writeDelta makes a snapshot's delta.
+func writeDelta(raw, path string) error {
+	if err := writeCOWD(raw, path); err != nil {
+		return err
+	}
+	delta := strings.TrimSuffix(path, ".vmdk") + "-delta.vmdk"
+	return descriptor(path, "vmfsSparse", fileSize(raw), fmt.Sprintf("VMFSSPARSE %q", filepath.Base(delta)), "parentCID=12345678\nparentFileNameHint=\"base.vmdk\"\n")
+}
+
+// writeStream makes a streamOptimized disk as VMware does: every table behind its grains, the directory and a footer at
+// the end, an end-of-stream marker.
+func writeStream(raw, path string) (err error) {
+	const grain, perTable, overhead = 64 << 10, 512, 128
+	size := fileSize(raw)
+	tables := int((size + grain*perTable - 1) / (grain * perTable))
+	header := make([]byte, sector)
+	copy(header, "KDMV")
+	le := binary.LittleEndian
+	le.PutUint32(header[4:], 3)
+	le.PutUint32(header[8:], 1|1<<16|1<<17)
+	for off, v := range map[int]uint64{12: uint64(size / sector), 20: grain / sector, 28: 1, 36: 20, 56: 1<<64 - 1, 64: overhead} {
+		le.PutUint64(header[off:], v)
+	}
+	le.PutUint32(header[44:], perTable)
+	copy(header[73:], "\n \r\n")
+	le.PutUint16(header[77:], 1)
+
+	var b bytes.Buffer
+	b.Write(header)
+	fmt.Fprintf(&b, "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"streamOptimized\"\nRDONLY %d SPARSE %q\n", size/sector, filepath.Base(path))
+	b.Write(make([]byte, overhead*sector-b.Len()))
+	pad := func() { b.Write(make([]byte, -b.Len()&(sector-1))) }
+	marker := func(kind, sectors uint32, body []byte) uint32 {
+		m := make([]byte, sector)
+		le.PutUint64(m, uint64(sectors))
+		le.PutUint32(m[12:], kind)
+		b.Write(m)
+		at := uint32(b.Len() / sector)
+		b.Write(body)
+		pad()
+		return at
+	}
+	gd := make([]byte, (tables*4+sector-1)&^(sector-1))
+	table, current := make([]byte, perTable*4), -1
+	flush := func() {
+		if current >= 0 {
+			le.PutUint32(gd[4*current:], marker(1, perTable*4/sector, table))
+			clear(table)
+		}
+	}
+	if _, err := eachGrain(raw, grain, func(no int, p []byte) error {
+		if no/perTable != current {
+			flush()
+			current = no / perTable
+		}
+		var z bytes.Buffer
+		w := zlib.NewWriter(&z)
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+		le.PutUint32(table[no%perTable*4:], uint32(b.Len()/sector))
+		m := make([]byte, 12)
+		le.PutUint64(m, uint64(no)*grain/sector)
+		le.PutUint32(m[8:], uint32(z.Len()))
+		b.Write(m)
+		b.Write(z.Bytes())
+		pad()
+		return nil
+	}); err != nil {
+		return err
+	}
+	flush()
+	le.PutUint64(header[56:], uint64(marker(2, uint32(len(gd)/sector), gd)))
+	marker(3, 1, header)
+	marker(0, 0, nil)
+	return os.WriteFile(path, b.Bytes(), 0o600)
+}
+
+// OVA packs the disk at path with a description and a manifest.
+func OVA(path, to string) error {
+	disk, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	sum, err := SHA256(path)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(path)
+	ovf := `<?xml version="1.0"?><Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References><File ovf:href="` + name + `" ovf:id="f"/></References>` +
+		`<DiskSection><Disk ovf:diskId="d" ovf:fileRef="f"/></DiskSection></Envelope>`
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	ovfSum, err := sumOf(ovf)
+	if err != nil {
+		return err
+	}
+	for _, m := range []struct {
+		name    string
+		content []byte
+	}{{"vm.ovf", []byte(ovf)}, {"vm.mf", fmt.Appendf(nil, "SHA256(vm.ovf)= %s\nSHA256(%s)= %s\n", ovfSum, name, sum)}, {name, disk}} {
+		if err := w.WriteHeader(&tar.Header{Name: m.name, Mode: 0o644, Size: int64(len(m.content))}); err != nil {
+			return err
+		}
+		if _, err := w.Write(m.content); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.WriteFile(to, b.Bytes(), 0o600)
+}
+
+func sumOf(s string) (string, error) {
+	h := sha256.New()
+	if _, err := io.WriteString(h, s); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
