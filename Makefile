@@ -75,14 +75,14 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
 
-# And these to 52 more. The race detector makes most of our tests five times slower; linter, release, api and e2e build
+# And these to 60 more. The race detector makes most of our tests five times slower; linter, release, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, the table of digests, releases, layering demonstration, the agent on an API server and on a node
 	@test/suite.sh -begin
 	@$(MAKE) --no-print-directory test-suites
-	@test/suite.sh race 300 $(MAKE) --no-print-directory race
-	@test/suite.sh cross 180 $(MAKE) --no-print-directory cross
+	@test/suite.sh race 480 $(MAKE) --no-print-directory race
+	@test/suite.sh cross 300 $(MAKE) --no-print-directory cross PLATFORMS='linux/arm64 darwin/arm64 windows/amd64'
 	@test/suite.sh linter 180 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
