@@ -49,6 +49,8 @@ type Format struct {
 	describe func(context.Context, io.ReaderAt, int64, Options) (Details, error)
 	size     func(tail []byte, stored int64) (int64, error)
 	learn    func(Options) image.Learner
+	grow     func(context.Context, GrowFile, int64, int64, limits.Limits) error
+	write    func(context.Context, io.WriterAt, image.Image, WriteOptions) (int64, error)
 	why      string // we do not read it, if there is more to say
 	hint     string // what to do instead
 }

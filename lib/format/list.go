@@ -29,7 +29,7 @@ func list() []Format {
 		}),
 		// Whatever else has the magic is qcow2 that Open may find wrong: cut behind the magic, or a version that does not exist.
 		{Name: "qcow2", Title: "QEMU copy-on-write", Readable: true, Random: true,
-			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2},
+			match: head(0, qcow2.Magic), open: openQcow2, describe: describeQcow2, learn: learnQcow2, write: writeQcow2, grow: growQcow2},
 		refuse("vhdx", "Hyper-V virtual disk", hintConvert, "", head(0, "vhdxfile")),
 		{Name: "vmdk", Title: "VMware virtual disk", Readable: true, Random: true,
 			match: head(0, vmdk.Magic), open: openVMDK, describe: describeVMDK, learn: learnVMDK},
@@ -71,7 +71,7 @@ func list() []Format {
 			return len(tail) == TailSize && at(tail, 0, "koly")
 		}),
 		{Name: "raw", Title: "raw disk", Readable: true,
-			match: func(_, _ []byte) bool { return true }, open: openRaw, describe: describeRaw, size: sizeRaw},
+			match: func(_, _ []byte) bool { return true }, open: openRaw, describe: describeRaw, size: sizeRaw, grow: growRaw},
 	}
 }
 

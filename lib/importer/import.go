@@ -18,7 +18,6 @@ import (
 // Import makes a raw disk at r.Target out of the image at r.Source. Nothing is visible at the target before all of it
 // is there, verified and durable; after an error nothing is left. It returns after all its goroutines have ended.
 func Import(ctx context.Context, r Request) (Result, error) {
-	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if r.Tracker == nil {
@@ -28,8 +27,19 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	return importOpened(ctx, src, r)
+}
+
+// importOpened is Import of a source that is open; it closes src.
+func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer src.Close()
 	r.Checksum = src.expected(r.Checksum)
+	if r.Tracker == nil {
+		r.Tracker = newTracker()
+	}
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {

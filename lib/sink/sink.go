@@ -56,8 +56,8 @@ type Caps struct {
 	Chunk int
 }
 
-// A Sink is an open target. WriteAt and Zero are safe for concurrent use on ranges that do not overlap, unless
-// Caps says Ordered.
+// A Sink is an open target. WriteAt and Zero are safe for concurrent use on ranges that do not overlap, unless Caps says
+// Ordered. What was neither written nor zeroed reads as zeros after Commit, unless Mode is Update.
 type Sink interface {
 	io.WriterAt
 	// Zero makes [off, off+n) read as zeros: a promise about content, not a hint.

@@ -221,7 +221,8 @@ func (c *converter) read(ctx context.Context, p *passing) (uint64, error) {
 		end := c.o.Trace.Span("fetch", "stream", 0, off, int64(len(buf)))
 		n, err := fill(p.r, buf)
 		end()
-		if err != nil && !errors.Is(err, io.EOF) {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return 0, c.o.readError(err)
 		}
 		if off += int64(n); c.co.Max > 0 && off > c.co.Max {
@@ -239,7 +240,7 @@ func (c *converter) read(ctx context.Context, p *passing) (uint64, error) {
 				return 0, ctx.Err()
 			}
 		}
-		if err != nil {
+		if last {
 			return h.Sum64(), nil
 		}
 	}

@@ -24,7 +24,7 @@ var imageFaults = []fault{
 	{"wrong checksum, stream", []int{13}, true, func(s *stage) proc.Result {
 		return s.importing(s.in.rawGz, "--checksum", "md5:"+strings.Repeat("ab", 16))
 	}},
-	{"wrong checksum, spool", []int{13}, true, func(s *stage) proc.Result {
+	{"wrong checksum, stream of qcow2", []int{13}, true, func(s *stage) proc.Result {
 		return s.importing(s.in.qcow2Zst, "--checksum", "sha512:"+strings.Repeat("ab", 64))
 	}},
 	{"truncated raw.gz", []int{12}, true, func(s *stage) proc.Result { return s.importing(s.cut(s.in.rawGz)) }},

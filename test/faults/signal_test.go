@@ -42,7 +42,7 @@ var ways = []way{
 	{"stream, http", 1500 * time.Millisecond, func(s *stage) proc.Command {
 		return s.command(s.slowly(s.in.rawGz, 1500*time.Millisecond))
 	}},
-	{"spool, http", 1500 * time.Millisecond, func(s *stage) proc.Command {
+	{"stream of qcow2, http", 1500 * time.Millisecond, func(s *stage) proc.Command {
 		return s.command(s.slowly(s.in.qcow2Zst, 1500*time.Millisecond))
 	}},
 	{"stream, file, all CPU", 1500 * time.Millisecond, func(s *stage) proc.Command {

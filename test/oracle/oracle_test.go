@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -37,6 +38,7 @@ var channels = []channel{
 	{name: "file+sum", checksum: true},
 	{name: "ranges+sum", base: "ranges", checksum: true},
 	{name: "plain+sum", base: "plain", checksum: true},
+	{name: "stdin", base: "stdin"},
 	{name: "gz", codec: "gz"},
 	{name: "xz", codec: "xz"},
 	{name: "zst", codec: "zst"},
@@ -148,7 +150,11 @@ func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot st
 	if c.codec != "" {
 		base = []string{"", "ranges", "plain"}[turn%3]
 	}
-	if base != "" {
+	switch base {
+	case "":
+	case "stdin":
+		from = "-"
+	default:
 		from = s.server.URL + "/" + base + "/" + filepath.Base(stored)
 	}
 	args := []string{s.bin, "import", from, target, "--force", "--progress", "none", "-o", "json"}
@@ -162,7 +168,16 @@ func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot st
 		}
 		args = append(args, "--checksum", "sha256:"+sum)
 	}
-	r, err := proc.Run(ctx, proc.Command{Args: args})
+	cmd := proc.Command{Args: args}
+	if from == "-" {
+		f, err := os.Open(stored)
+		if err != nil {
+			return "no image", err
+		}
+		defer f.Close()
+		cmd.Stdin = io.MultiReader(f) // a pipe, not the file
+	}
+	r, err := proc.Run(ctx, cmd)
 	if err != nil {
 		return "no start", err
 	}
@@ -179,11 +194,13 @@ func (s *suite) cell(ctx context.Context, c channel, stored, target, snapshot st
 	return got, nil
 }
 
-// checkRoute holds the promise that a source with random access is never spooled, with a checksum or without.
+// checkRoute holds the promise that a source with random access is never spooled, with a checksum or without, and that
+// of a stream no more is held than what is promised.
 func checkRoute(c channel, base, out string) error {
 	var res struct {
 		Format, Codec, Route string
 		BytesSpooled         int64
+		BytesHeldMax         int64
 	}
 	if err := json.Unmarshal([]byte(out), &res); err != nil {
 		return fmt.Errorf("result: %w", err)
@@ -194,7 +211,10 @@ func checkRoute(c channel, base, out string) error {
 	if (res.Codec == "") != (c.codec == "") {
 		return fmt.Errorf("result: codec %q for %q", res.Codec, c.codec)
 	}
-	if c.codec != "" || base == "plain" {
+	if c.codec != "" || base == "plain" || base == "stdin" {
+		if res.Route != "stream-convert" || res.BytesHeldMax > 16<<20 {
+			return fmt.Errorf("result: route %s with %d bytes held", res.Route, res.BytesHeldMax)
+		}
 		return nil
 	}
 	want := "direct"

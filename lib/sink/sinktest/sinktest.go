@@ -70,6 +70,7 @@ func Run(t *testing.T, f Factory) {
 		t.Run("out of order", f.outOfOrder)
 		return
 	}
+	t.Run("untouched", f.untouched)
 	t.Run("zero over data", f.zeroOverData)
 	t.Run("commit less", f.commitLess)
 	t.Run("close drops", f.closeDrops)

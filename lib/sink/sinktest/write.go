@@ -142,3 +142,18 @@ func (f Factory) zeroOverData(t *testing.T) {
 		}
 	}
 }
+
+// untouched writes here and there, with the size known and not: what lies between reads as zeros.
+func (f Factory) untouched(t *testing.T) {
+	const size = 3<<20 + 512
+	for _, known := range []int64{size, -1} {
+		p := f.New(t)
+		s := open(t, p, sink.Options{Size: known})
+		want, data := make([]byte, size), content(size)
+		for _, r := range [][2]int{{100_000, 70_001}, {1 << 20, 4096}, {2<<20 + 3, 10}, {size - 700, 100}} {
+			write(t, s, data[r[0]:r[0]+r[1]], int64(r[0]))
+			copy(want[r[0]:], data[r[0]:r[0]+r[1]])
+		}
+		commit(t, p, s, want)
+	}
+}
