@@ -149,6 +149,17 @@ func TestArchives(t *testing.T) {
 	if err != nil || info.Format != "vmdk" || !strings.HasSuffix(info.Source, `("disk.vmdk")`) || info.StoredSize != int64(len(disk)) {
 		t.Errorf("info %+v, %v", info, err)
 	}
+	// Who reads the disk in place has the manifest checked, too.
+	for sumOf, want := range map[string]error{disk: nil, "x": errdef.ErrDigestMismatch} {
+		content := tarOf(t, "vm.ovf", good, "vm.mf", mf("vm.ovf", good, "disk.vmdk", sumOf), "disk.vmdk", disk)
+		d, err := importer.OpenDisk(t.Context(), onDisk(t, content), importer.DiskOptions{})
+		if !errors.Is(err, want) {
+			t.Errorf("open disk: %v, want %v", err, want)
+		}
+		if err == nil {
+			d.Close()
+		}
+	}
 	if _, err := importer.Probe(t.Context(), onDisk(t, raw()), importer.Options{Disk: "1"}); !errors.Is(err, errdef.ErrUsage) {
 		t.Errorf("a disk of no archive: %v", err)
 	}

@@ -46,6 +46,7 @@ func OpenDisk(ctx context.Context, s source.Source, o DiskOptions) (*Disk, error
 	if err != nil {
 		return nil, err
 	}
+	o.Checksum = c.expected(o.Checksum)
 	if c.random == nil || !o.Checksum.IsZero() && !c.info.Local {
 		// The stream has begun, and some can be had once only: the copy is made of what was opened.
 		return c.copied(ctx, s, o)

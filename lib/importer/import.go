@@ -36,10 +36,10 @@ func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer src.Close()
+	r.Checksum = src.expected(r.Checksum)
 	if r.Tracker == nil {
 		r.Tracker = newTracker()
 	}
-	r.Checksum = src.expected(r.Checksum)
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/format/formattest"
@@ -136,7 +137,11 @@ func sameAsQemu(t *testing.T, path string, m made) {
 	t.Helper()
 	want, size := oracle(t, path)
 	blob, stored := openFile(t, path)
-	for _, gap := range []int64{0, 256 << 10} {
+	gaps := []int64{0}
+	if slices.Contains([]string{"sparse-life", "stream", "split-sparse"}, m.name) {
+		gaps = append(gaps, 256<<10) // as over a network
+	}
+	for _, gap := range gaps {
 		s := formattest.Suite{
 			Open: func() (image.Image, error) {
 				return Open(t.Context(), blob, stored, Options{Sibling: siblings(filepath.Dir(path)), Gap: gap})
