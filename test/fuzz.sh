@@ -11,7 +11,7 @@ while read -r pkg target; do
 	[[ "$pkg $target" =~ ${1:-} ]] || continue
 	count=$((count + 1))
 	printf -- '-- %s %s\n' "$pkg" "$target"
-	if go test "$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-8s}" >"$out" 2>&1; then
+	if go test "$pkg" -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-8s}" -fuzzminimizetime 10x >"$out" 2>&1; then
 		grep -E 'execs:|^ok' "$out" | tail -n 2
 	elif ! grep -qE 'Failing input|panic|FAIL: .*\([0-9]+\.[0-9]+s\)$' <(grep -v "FAIL: $target " "$out") && grep -q 'context deadline exceeded' "$out"; then
 		# The budget ended while a worker was in the middle of an input: https://github.com/golang/go/issues/75804
