@@ -130,7 +130,9 @@ cross: ## build and vet for every system that we release for
 	@for p in $(PLATFORMS); do \
 		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -buildvcs=false -o /dev/null ./cmd/cdictl; \
 	done
-	@for s in darwin windows; do echo "vet $$s"; CGO_ENABLED=0 GOOS=$$s go vet ./lib/... ./cmd/...; done
+	@for p in darwin/arm64 windows/amd64; do \
+		echo "vet $$p"; CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./lib/... ./cmd/cdictl/...; \
+	done
 
 .PHONY: release-check
 release-check: ## would a release be made?
