@@ -45,6 +45,8 @@ func (d *Decoder) Decode(dst, src []byte) (int, error) {
 			err = ErrCorrupt
 		}
 		switch {
+		case s.overrun() && s.out == len(dst):
+			return s.out, nil // what is written was there; a stream cut behind a full dst is none the worse
 		case s.overrun():
 			return s.out, ErrTruncated // also where zeros past the end made nonsense
 		case err != nil:
