@@ -133,7 +133,7 @@ cross: ## build and vet for every system that we release for
 		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/cdictl; \
 	done
 	@for p in darwin/arm64 windows/amd64; do \
-		echo "vet $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./lib/... ./cmd/cdictl/...; \
+		echo "vet $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./lib/... ./cmd/...; \
 	done
 
 .PHONY: release-check
