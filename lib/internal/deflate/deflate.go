@@ -63,8 +63,9 @@ func (d *Decoder) decode(s *state, toEnd bool) error {
 			err = ErrCorrupt
 		}
 		switch {
-		case s.overrun() && s.out == len(dst):
-			return s.out, nil // what is written was there; a stream cut behind a full dst is none the worse
+		case s.overrun() && s.out == len(s.dst) && !toEnd:
+			d.used = len(s.src)
+			return nil // what is written was there; a stream cut behind a full dst is none the worse
 		case s.overrun():
 			return ErrTruncated // also where zeros past the end made nonsense
 		case err != nil:
