@@ -1,14 +1,13 @@
-// Package oracle compares what cdictl makes of every kind of image with what qemu-img makes of it: through a file,
-// http with and without ranges, and each codec, with and without a checksum. `go test -v ./test/oracle` prints the
-// tables of digests.
+// Package oracle compares what cdictl makes of every kind of image with what qemu-img makes of it: through a file, http
+// with and without ranges, a pipe, each codec and an OVF package, with and without a checksum. `make table` prints the
+// digests; the table of formats in docs/formats.md is made of the same rows.
 package oracle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -24,256 +23,157 @@ import (
 	"github.com/cdictl/cdictl/test/internal/web"
 )
 
-const (
-	virtual = 256 << 20
-	small   = 64<<20 + 3*512 // for formats of which some are stored whole
-	data    = 16 << 20       // what bzip2 can take 16 times in a minute; L2 tables and refcounts are the same as for more
-	seed    = 20
-)
+// seed of the disks' content.
+const seed = 20
 
-// channels are the ways an image comes to cdictl: the table's columns.
-var channels = []channel{
-	{name: "file"},
-	{name: "http ranges", base: "ranges"},
-	{name: "http plain", base: "plain"},
-	{name: "file+sum", checksum: true},
-	{name: "ranges+sum", base: "ranges", checksum: true},
-	{name: "plain+sum", base: "plain", checksum: true},
-	{name: "stdin", base: "stdin"},
-	{name: "gz", codec: "gz"},
-	{name: "xz", codec: "xz"},
-	{name: "zst", codec: "zst"},
-	{name: "bz2", codec: "bz2"},
-}
+var write = flag.Bool("write", false, "write the table into docs/formats.md")
 
-type channel struct {
-	name     string
-	base     string // the server's prefix; empty: the path itself. A codec alternates between all three
-	codec    string
-	checksum bool
+// sets are all kinds, and the disk that each set begins as: content up to its ends and holes. The sizes are what bzip2
+// can take 16 times in a minute; L2 tables and refcounts are the same as for more.
+var sets = []struct {
+	kinds      []images.Kind
+	size, data int64
+}{
+	{images.Flat, 64<<20 + 3*512, 4 << 20},
+	{images.QCOW2, 256 << 20, 8 << 20},
+	{images.VMDK, 64 << 20, 4 << 20},
+	{images.Blocks, 64<<20 + 3*512, 4 << 20},
+	{images.Crafted, 0, 0},
 }
 
 type suite struct {
 	bin, dir string
+	mux      *http.ServeMux
 	server   *web.Server
 	table    *report.Table
-	begin    time.Time
 }
 
-// TestDigests is the table: one row per disk, one column per channel, and qemu-img's digest before them all.
+// TestDigests is the table: one row per disk, one column per way that it comes, and before them the digest that all must
+// have. No cell is left out but where the way does not exist.
 func TestDigests(t *testing.T) {
-	s := newSuite(t)
-	s.kinds(t, images.Kinds, virtual, data)
-	s.print(t)
-}
-
-// TestBlocks is the same for VHD, VDI and VHDX, and for files that qemu-img cannot write.
-func TestBlocks(t *testing.T) {
-	s := newSuite(t)
-	s.kinds(t, images.BlockKinds, small, data/2)
-	s.crafted(t)
-	s.print(t)
-}
-
-func newSuite(t *testing.T) *suite {
 	proc.Need(t, "qemu-img", "qemu-io", "gzip", "xz", "zstd", "bzip2")
-	dir := t.TempDir()
+	begin, dir := time.Now(), t.TempDir()
 	mux := http.NewServeMux()
-	mux.Handle("/ranges/", web.Ranges(dir))
-	mux.Handle("/plain/", web.Plain(dir))
-	s := &suite{bin: proc.TestBinary(t), dir: dir, server: web.Start(t, mux), begin: time.Now(), table: &report.Table{
-		Title:  "SHA-256 of the disk, first 12 digits: qemu-img's, then ours by the way the image came",
-		Header: []string{"image", "disk", "qemu-img"},
+	s := &suite{bin: proc.TestBinary(t), dir: dir, mux: mux, server: web.Start(t, mux), table: &report.Table{
+		Title:  "SHA-256 of the disk, first 12 digits: what it must be, then ours by the way the image came",
+		Header: []string{"image", "disk", "made by", "digest"},
 	}}
-	for _, c := range channels {
-		s.table.Header = append(s.table.Header, c.name)
+	for _, w := range ways {
+		s.table.Header = append(s.table.Header, w.name)
 	}
-	return s
-}
-
-// print shows the table and fails the test if a cell of it did.
-func (s *suite) print(t *testing.T) {
-	s.table.Print(os.Stdout)
-	fmt.Printf("(%.0f s)\n", time.Since(s.begin).Seconds())
-	if n := s.table.Failed(); n > 0 {
-		t.Fatalf("%d of the digests differ", n)
-	}
-}
-
-// kinds adds the rows of images that qemu-img makes.
-func (s *suite) kinds(t *testing.T, kinds []images.Kind, size, data int64) {
-	raw := filepath.Join(s.dir, "content.raw")
-	if err := images.Raw(raw, size, data, seed); err != nil {
-		t.Fatal(err)
-	}
-	rows := make([][][]string, len(kinds))
-	t.Run("kind", func(t *testing.T) {
-		for i, kind := range kinds {
-			t.Run(kind.Name, func(t *testing.T) {
-				t.Parallel()
-				var err error
-				if rows[i], err = s.kind(t.Context(), i, kind, raw); err != nil {
+	rows := make([][][]row, len(sets))
+	t.Run("set", func(t *testing.T) {
+		for i, set := range sets {
+			raw := filepath.Join(dir, fmt.Sprintf("content-%d.raw", i))
+			if set.size > 0 {
+				if err := images.Raw(raw, set.size, set.data, seed); err != nil {
 					t.Fatal(err)
 				}
-			})
+			}
+			rows[i] = make([][]row, len(set.kinds))
+			for j, kind := range set.kinds {
+				t.Run(kind.Name, func(t *testing.T) {
+					t.Parallel()
+					var err error
+					if rows[i][j], err = s.kind(t.Context(), j, kind, raw); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
 		}
 	})
-	for _, row := range slices.Concat(rows...) {
-		s.table.Row(row...)
+	all := slices.Concat(slices.Concat(rows...)...)
+	for _, r := range all {
+		s.table.Row(r.cells()...)
+	}
+	s.table.Print(os.Stdout)
+	fmt.Printf("(%.0f s)\n", time.Since(begin).Seconds())
+	if n := s.table.Failed(); n > 0 {
+		t.Fatalf("%d of the cells are not as specified", n)
+	}
+	if strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		return // not all rows
+	}
+	if err := document(all, *write); err != nil {
+		t.Fatal(err)
 	}
 }
 
-// kind makes one image and its compressed forms and returns a row for each of its disks. An error means that the test
-// could not be made, not that it failed.
-func (s *suite) kind(ctx context.Context, turn int, kind images.Kind, raw string) (rows [][]string, err error) {
-	path, err := kind.Make(ctx, raw, s.dir)
+// A row is one disk of one image, by every way.
+type row struct {
+	kind       images.Kind
+	disk, want string
+	got        []string // by way: the digest, "refused", "–", or what went wrong
+}
+
+func (r row) cells() []string {
+	cells := []string{r.kind.Format + " " + r.kind.Name, r.disk, r.kind.MadeBy(), short(r.want)}
+	for _, g := range r.got {
+		cells = append(cells, short(g))
+	}
+	return cells
+}
+
+func short(digest string) string { return digest[:min(12, len(digest))] }
+
+// kind makes one image and its other forms and returns a row for each of its disks. An error means that the test could
+// not be made, not that it failed.
+func (s *suite) kind(ctx context.Context, turn int, kind images.Kind, raw string) (rows []row, err error) {
+	dir := filepath.Join(s.dir, kind.Name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s.mux.Handle("/ranges/"+kind.Name+"/", web.Ranges(dir))
+	s.mux.Handle("/plain/"+kind.Name+"/", web.Plain(dir))
+	path, disks, err := kind.Make(ctx, raw, dir)
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.compress(ctx, path, kind.FormatName())
+	f, err := store(ctx, kind, path)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.remove()) }()
-	for _, snapshot := range append([]string{""}, kind.Snapshots...) {
-		want, err := images.Oracle(ctx, path, kind.FormatName(), snapshot)
-		if err != nil {
-			return nil, err
-		}
-		disk := "active"
+	if kind.Refused {
+		disks = map[string]string{"": refused}
+	}
+	for _, snapshot := range slices.Sorted(maps.Keys(disks)) {
+		r := row{kind: kind, disk: "active", want: disks[snapshot]}
 		if snapshot != "" {
-			disk = "snapshot " + snapshot
+			r.disk = "snapshot " + snapshot
 		}
-		rows = append(rows, s.row(ctx, f, kind.Name, disk, want, snapshot, turn))
+		for column, w := range ways {
+			got := s.cell(ctx, f, w, snapshot, r.want, turn+column)
+			r.got = append(r.got, got)
+		}
+		rows = append(rows, r)
 	}
 	return rows, nil
 }
 
-// A file is an image and its compressed forms.
-type file struct {
-	format string
-	stored map[string]string // by codec
+// forms are an image and what it was packed into, by what store named them.
+type forms struct {
+	kind   images.Kind
+	stored map[string]string
 	target string
 }
 
-func (s *suite) compress(ctx context.Context, path, format string) (file, error) {
-	f := file{format, map[string]string{"": path}, path + ".ours.raw"}
+// store packs the image at path: by each codec's name, as "ova" in an OVF package, as "ova.gz" in a compressed one.
+func store(ctx context.Context, kind images.Kind, path string) (forms, error) {
+	f := forms{kind, map[string]string{"": path}, path + ".ours.raw"}
 	for codec := range images.Codecs {
 		f.stored[codec] = path + "." + codec
 		if err := images.Compress(ctx, codec, path, f.stored[codec]); err != nil {
 			return f, err
 		}
 	}
-	return f, nil
-}
-
-func (f file) remove() error {
-	for _, p := range append(slices.Collect(maps.Values(f.stored)), f.target) {
-		if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+	if !kind.Packaged {
+		return f, nil
 	}
-	return nil
-}
-
-// row imports a disk by every channel.
-func (s *suite) row(ctx context.Context, f file, name, disk, want, snapshot string, turn int) []string {
-	cells := []string{name, disk, want[:min(12, len(want))]}
-	for column, c := range channels {
-		got, problem := s.cell(ctx, c, f, snapshot, turn+column)
-		if got == want {
-			problem = nil // also a refusal, where that is wanted
-		} else if problem == nil {
-			problem = fmt.Errorf("digest %s, qemu-img's is %s", got, want)
-			got = "≠" + got
-		}
-		s.table.Count(name+" "+disk+" "+c.name, problem)
-		cells = append(cells, got[:min(12, len(got))])
+	f.stored["ova"] = path + ".ova"
+	if err := images.OVA(path, f.stored["ova"]); err != nil {
+		return f, err
 	}
-	return cells
-}
-
-// cell imports one stored file by one channel and returns the disk's digest, or what to show instead.
-func (s *suite) cell(ctx context.Context, c channel, f file, snapshot string, turn int) (string, error) {
-	stored, target := f.stored[c.codec], f.target
-	from := stored
-	base := c.base
-	if c.codec != "" {
-		base = []string{"", "ranges", "plain"}[turn%3]
-	}
-	switch base {
-	case "":
-	case "stdin":
-		from = "-"
-	default:
-		from = s.server.URL + "/" + base + "/" + filepath.Base(stored)
-	}
-	args := []string{s.bin, "import", from, target, "--force", "--progress", "none", "-o", "json"}
-	if snapshot != "" {
-		args = append(args, "--snapshot", snapshot)
-	}
-	if c.checksum {
-		sum, err := images.SHA256(stored)
-		if err != nil {
-			return "no digest", err
-		}
-		args = append(args, "--checksum", "sha256:"+sum)
-	}
-	cmd := proc.Command{Args: args}
-	if from == "-" {
-		f, err := os.Open(stored)
-		if err != nil {
-			return "no image", err
-		}
-		defer f.Close()
-		cmd.Stdin = io.MultiReader(f) // a pipe, not the file
-	}
-	r, err := proc.Run(ctx, cmd)
-	if err != nil {
-		return "no start", err
-	}
-	if r.Exit != 0 {
-		return fmt.Sprintf("exit %d", r.Exit), fmt.Errorf("exit %d: %s", r.Exit, strings.TrimSpace(r.Stderr))
-	}
-	if err := checkRoute(c, base, f.format, r.Stdout); err != nil {
-		return "route", err
-	}
-	got, err := images.SHA256(target)
-	if err != nil {
-		return "no target", err
-	}
-	return got, nil
-}
-
-// checkRoute holds the promise that a source with random access is never spooled, with a checksum or without, and that
-// of a stream no more is held than what is promised.
-func checkRoute(c channel, base, format, out string) error {
-	var res struct {
-		Format, Codec, Route string
-		BytesSpooled         int64
-		BytesHeldMax         int64
-	}
-	if err := json.Unmarshal([]byte(out), &res); err != nil {
-		return fmt.Errorf("result: %w", err)
-	}
-	if res.Format != format {
-		return fmt.Errorf("result: format %q", res.Format)
-	}
-	if (res.Codec == "") != (c.codec == "") {
-		return fmt.Errorf("result: codec %q for %q", res.Codec, c.codec)
-	}
-	if c.codec != "" || base == "plain" || base == "stdin" {
-		if res.Route != "stream-convert" || res.BytesHeldMax > 16<<20 {
-			return fmt.Errorf("result: route %s with %d bytes held", res.Route, res.BytesHeldMax)
-		}
-		return nil
-	}
-	want := "direct"
-	if c.checksum {
-		want = "hashed"
-	}
-	if res.Route != want || res.BytesSpooled != 0 {
-		return fmt.Errorf("result: route %s with %d bytes spooled, want %s with none", res.Route, res.BytesSpooled, want)
-	}
-	return nil
+	f.stored["ova.gz"] = path + ".ova.gz"
+	return f, images.Compress(ctx, "gz", f.stored["ova"], f.stored["ova.gz"])
 }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/span"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -23,6 +23,7 @@ const maxSliceBytes = 64 << 10
 
 // A disk is one root of an image, open for reading. It is safe for concurrent use.
 type disk struct {
+	*span.Disk
 	ra      io.ReaderAt
 	stored  int64 // size of ra
 	size    int64 // virtual size
@@ -42,8 +43,6 @@ type disk struct {
 
 	unpacker unpacker
 	gap      int64
-	batches  sync.Pool // of *batch
-	recent   recent
 }
 
 // An area of the stored file can hold no data.
@@ -55,7 +54,12 @@ type area struct {
 func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r root, o Options) (*disk, error) {
 	d := layout(stored, h, r)
 	d.ra, d.gap = ra, max(o.Gap, 0)
-	d.batches.New = func() any { return new(batch) }
+	d.Disk = span.NewDisk(span.Options{
+		Format: "qcow2", Size: d.size, Unit: d.cluster(), Gap: d.gap,
+		Find:   func() span.Finder { return &cursor{d: d} },
+		Read:   func(_ int, p []byte, off int64, what string) error { return d.readFull(p, off, what) },
+		Unpack: func(dst, stored []byte, _ span.Span) error { return d.unpacker.unpack(dst, stored) },
+	})
 	if err := d.readL1(ctx, r, o.Limits); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // firstLen tells the version, the cluster size and the length of the header.
@@ -259,16 +260,16 @@ func (l *Learner) runs(guest int64, p []byte, runs []image.Run) ([]image.Run, er
 		if err != nil {
 			return runs, err
 		}
-		s.n = min(s.n, end-guest)
-		guest = s.end()
+		s.N = min(s.N, end-guest)
+		guest = s.End()
 		switch {
-		case s.kind.kind() != image.Data:
-		case s.kind == spanData && run.Length > 0 && run.Guest+run.Length == s.guest && !run.Packed && run.Stored+run.Length == s.host:
-			run.Length += s.n
+		case s.Kind.Extent() != image.Data:
+		case s.Kind == span.Data && run.Length > 0 && run.Guest+run.Length == s.Guest && !run.Packed && run.Stored+run.Length == s.Host:
+			run.Length += s.N
 			run.StoredLength = run.Length
 		default:
 			flush()
-			run = d.run(s)
+			run = s.Run()
 		}
 	}
 	flush()

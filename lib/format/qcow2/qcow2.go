@@ -15,6 +15,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -89,7 +90,7 @@ func Open(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Ima
 	if err != nil {
 		return nil, fmt.Errorf("qcow2: backing file %q: %w", h.backingFile, err)
 	}
-	return &overlay{disk: d, back: back}, nil
+	return &span.Overlay{Disk: d.Disk, Back: back, Name: "backing file"}, nil
 }
 
 // corrupt says in what way an image is wrong.

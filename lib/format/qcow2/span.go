@@ -6,7 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/cdictl/cdictl/lib/errdef"
-	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // Bits of an L2 entry.
@@ -18,43 +18,6 @@ const (
 	maxHost       int64  = 1 << 56 // no entry can tell of more
 )
 
-// A spanKind is what a span is stored as.
-type spanKind uint8
-
-const (
-	spanHole spanKind = iota
-	spanZero
-	spanData
-	spanPacked
-)
-
-func (k spanKind) kind() image.Kind {
-	switch k {
-	case spanHole:
-		return image.Hole
-	case spanZero:
-		return image.Zero
-	}
-	return image.Data
-}
-
-// A span is n guest bytes of one kind at guest. Data lies at host in one piece. A packed span is (a part of) one cluster,
-// whose stored bytes are the up to packed ones at host.
-type span struct {
-	kind   spanKind
-	guest  int64
-	n      int64
-	host   int64
-	packed int64
-}
-
-func (s span) end() int64 { return s.guest + s.n }
-
-// follows reports whether t goes on where s ends, in the guest and in the stored file.
-func (s span) followedBy(t span) bool {
-	return s.kind == t.kind && s.kind != spanPacked && s.end() == t.guest && (s.kind != spanData || s.host+s.n == t.host)
-}
-
 // A cursor looks up spans and remembers the slice it looked at. It is for one goroutine.
 type cursor struct {
 	d    *disk
@@ -62,9 +25,9 @@ type cursor struct {
 	data []byte
 }
 
-// span returns a span that begins at off and does not pass end: as long as one slice, or a run of empty L1 entries, can
+// Span returns a span that begins at off and does not pass end: as long as one slice, or a run of empty L1 entries, can
 // tell. 0 ≤ off < end ≤ size.
-func (c *cursor) span(off, end int64) (span, error) {
+func (c *cursor) Span(off, end int64) (span.Span, error) {
 	d := c.d
 	no := off >> (d.bits + d.sliceBits)
 	if c.no != no+1 {
@@ -76,11 +39,11 @@ func (c *cursor) span(off, end int64) (span, error) {
 			if l1 <= last {
 				end = l1 * d.reach()
 			}
-			return span{kind: spanHole, guest: off, n: end - off}, nil
+			return span.Span{Kind: span.Hole, Guest: off, N: end - off}, nil
 		}
 		data, err := d.tables.get(no)
 		if err != nil {
-			return span{}, fmt.Errorf("qcow2: guest offset %d: %w", off, err)
+			return span.Span{}, fmt.Errorf("qcow2: guest offset %d: %w", off, err)
 		}
 		c.no, c.data = no+1, data
 	}
@@ -89,29 +52,29 @@ func (c *cursor) span(off, end int64) (span, error) {
 	n := min(1<<d.sliceBits-first, (end-1)>>d.bits-off>>d.bits+1)
 	tab := c.data[first<<d.entryBits:][:n<<d.entryBits]
 	s, err := d.decode(tab, off)
-	s.n = min(s.n, end-off)
+	s.N = min(s.N, end-off)
 	return s, err
 }
 
 // decode reads the span that begins at off, in the cluster of the first entry of tab, a part of an L2 table.
-func (d *disk) decode(tab []byte, off int64) (s span, err error) {
+func (d *disk) decode(tab []byte, off int64) (s span.Span, err error) {
 	if d.ext {
 		s, err = d.spanExtended(tab, off)
 	} else {
 		s, err = d.spanStandard(tab, off)
 	}
 	if err != nil {
-		return span{}, fmt.Errorf("qcow2: guest offset %d: %w", off&^(d.cluster()-1), err)
+		return span.Span{}, fmt.Errorf("qcow2: guest offset %d: %w", off&^(d.cluster()-1), err)
 	}
 	return s, nil
 }
 
 // spanStandard reads the run that begins at off, in the cluster of the first entry of tab.
-func (d *disk) spanStandard(tab []byte, off int64) (span, error) {
+func (d *disk) spanStandard(tab []byte, off int64) (span.Span, error) {
 	be := binary.BigEndian
 	e := be.Uint64(tab)
 	in := off & (d.cluster() - 1)
-	s := span{guest: off}
+	s := span.Span{Guest: off}
 	n := 1
 	switch {
 	case e == 0:
@@ -123,7 +86,7 @@ func (d *disk) spanStandard(tab []byte, off int64) (span, error) {
 	case e&l2Reserved != 0:
 		return s, fmt.Errorf("L2 entry %#x has reserved bits: %w", e, errdef.ErrCorrupt)
 	case e&zeroBit != 0:
-		s.kind = spanZero
+		s.Kind = span.Zero
 		if err := d.checkZero(e); err != nil {
 			return s, err
 		}
@@ -135,7 +98,7 @@ func (d *disk) spanStandard(tab []byte, off int64) (span, error) {
 			n++
 		}
 	default:
-		s.kind = spanData
+		s.Kind = span.Data
 		host := int64(e & offsetMask)
 		fit, err := d.checkData(host, off-in)
 		if err != nil {
@@ -148,9 +111,9 @@ func (d *disk) spanStandard(tab []byte, off int64) (span, error) {
 			}
 			n++
 		}
-		s.host = host + in
+		s.Host = host + in
 	}
-	s.n = int64(n)<<d.bits - in
+	s.N = int64(n)<<d.bits - in
 	return s, d.checkRun(s)
 }
 
@@ -178,36 +141,38 @@ func (d *disk) checkData(host, guest int64) (int, error) {
 }
 
 // checkRun checks that a run of data clusters does not run into a table.
-func (d *disk) checkRun(s span) error {
-	if s.kind != spanData {
+func (d *disk) checkRun(s span.Span) error {
+	if s.Kind != span.Data {
 		return nil
 	}
 	for _, a := range d.areas {
-		if s.host < a.end && s.host+s.n > a.start {
-			return fmt.Errorf("data at host offset %d (%d bytes) overlaps %s: %w", s.host, s.n, a.what, errdef.ErrCorrupt)
+		if s.Host < a.end && s.Host+s.N > a.start {
+			return fmt.Errorf("data at host offset %d (%d bytes) overlaps %s: %w", s.Host, s.N, a.what, errdef.ErrCorrupt)
 		}
 	}
 	return nil
 }
 
 // spanCompressed reads the descriptor of a compressed cluster.
-func (d *disk) spanCompressed(e uint64, off int64) (span, error) {
+func (d *disk) spanCompressed(e uint64, off int64) (span.Span, error) {
 	e &^= copiedBit | compressedBit
 	host := int64(e & (1<<d.packedShift - 1))
 	packed := int64(e>>d.packedShift+1)*512 - host&511
 	switch {
 	case host >= maxHost:
-		return span{}, fmt.Errorf("compressed cluster at host offset %d has reserved bits: %w", host, errdef.ErrCorrupt)
+		return span.Span{}, fmt.Errorf("compressed cluster at host offset %d has reserved bits: %w", host, errdef.ErrCorrupt)
 	case host < d.cluster():
-		return span{}, fmt.Errorf("compressed cluster at host offset %d overlaps the header: %w", host, errdef.ErrCorrupt)
+		return span.Span{}, fmt.Errorf("compressed cluster at host offset %d overlaps the header: %w", host, errdef.ErrCorrupt)
 	case host >= d.stored:
-		return span{}, fmt.Errorf("compressed cluster at host offset %d lies past the end of the stored file (%d bytes): %w",
+		return span.Span{}, fmt.Errorf("compressed cluster at host offset %d lies past the end of the stored file (%d bytes): %w",
 			host, d.stored, errdef.ErrCorrupt)
 	}
 	// The sector count is rounded up and may pass the end of the file; whether enough is left, decoding tells.
-	return span{
-		kind: spanPacked, guest: off, n: d.cluster() - off&(d.cluster()-1),
-		host: host, packed: min(packed, d.stored-host),
+	first := off &^ (d.cluster() - 1)
+	length := min(d.cluster(), d.size-first)
+	return span.Span{
+		Kind: span.Packed, Guest: off, N: first + length - off,
+		Host: host, Packed: min(packed, d.stored-host), First: first, Length: length,
 	}, nil
 }
 
@@ -233,35 +198,35 @@ func (d *disk) extEntry(e, bitmap uint64) (extEntry, error) {
 }
 
 // spanExtended is spanStandard for extended entries, whose clusters have 32 subclusters.
-func (d *disk) spanExtended(tab []byte, off int64) (span, error) {
+func (d *disk) spanExtended(tab []byte, off int64) (span.Span, error) {
 	be := binary.BigEndian
 	e, bitmap := be.Uint64(tab), be.Uint64(tab[8:])
 	if e&compressedBit != 0 {
 		if bitmap != 0 {
-			return span{}, fmt.Errorf("compressed cluster has a subcluster bitmap %#x: %w", bitmap, errdef.ErrCorrupt)
+			return span.Span{}, fmt.Errorf("compressed cluster has a subcluster bitmap %#x: %w", bitmap, errdef.ErrCorrupt)
 		}
 		return d.spanCompressed(e, off)
 	}
 	x, err := d.extEntry(e, bitmap)
 	if err != nil {
-		return span{}, err
+		return span.Span{}, err
 	}
 	in := off & (d.cluster() - 1)
 	subBits := d.bits - 5
 	sub := in >> subBits
-	s := span{guest: off}
+	s := span.Span{Guest: off}
 	state := ^(x.alloc | x.zero)
 	switch {
 	case x.alloc>>sub&1 != 0:
-		s.kind, state = spanData, x.alloc
+		s.Kind, state = span.Data, x.alloc
 	case x.zero>>sub&1 != 0:
-		s.kind, state = spanZero, x.zero
+		s.Kind, state = span.Zero, x.zero
 	}
 	run := int64(bits.TrailingZeros32(^(state >> sub)))
-	s.n = (sub+run)<<subBits - in
-	if s.kind == spanData {
-		s.host = x.host + in
-		subHost := s.host &^ (1<<subBits - 1)
+	s.N = (sub+run)<<subBits - in
+	if s.Kind == span.Data {
+		s.Host = x.host + in
+		subHost := s.Host &^ (1<<subBits - 1)
 		guest := off &^ (1<<subBits - 1)
 		if err := d.checkHost("data", subHost, min(run<<subBits, d.size-guest), 1); err != nil {
 			return s, err
@@ -272,23 +237,23 @@ func (d *disk) spanExtended(tab []byte, off int64) (span, error) {
 	}
 	// The run reaches the end of the cluster: add whole clusters of the same.
 	var want, wantBitmap uint64
-	switch s.kind {
-	case spanData:
+	switch s.Kind {
+	case span.Data:
 		want, wantBitmap = uint64(x.host), 1<<32-1
-	case spanZero:
+	case span.Zero:
 		return s, nil
 	}
 	for t := tab[16:]; len(t) > 0; t = t[16:] {
-		if s.kind == spanData {
+		if s.Kind == span.Data {
 			want += uint64(d.cluster())
 			if int64(want) > min(d.stored, maxHost)-d.cluster() {
 				break
 			}
 		}
-		if e := be.Uint64(t); (e != want && (e&^copiedBit != want || s.kind != spanData)) || be.Uint64(t[8:]) != wantBitmap {
+		if e := be.Uint64(t); (e != want && (e&^copiedBit != want || s.Kind != span.Data)) || be.Uint64(t[8:]) != wantBitmap {
 			break
 		}
-		s.n += d.cluster()
+		s.N += d.cluster()
 	}
 	return s, d.checkRun(s)
 }

@@ -33,7 +33,7 @@ const (
 const prefix = 64 << 10
 
 // An Image is an open VDI: an image.Mapper.
-type Image struct{ *bat.Disk }
+type Image struct{ bat.Disk }
 
 // Open reads header and block map of the size bytes in ra. ctx bounds the opening only. Close does not close ra.
 func Open(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (*Image, error) {

@@ -15,7 +15,7 @@ import (
 const prefix = 64 << 10
 
 // An Image is an open dynamic VHD: an image.Mapper.
-type Image struct{ *bat.Disk }
+type Image struct{ bat.Disk }
 
 // Open reads the metadata of the dynamic VHD of size bytes in ra. ctx bounds the opening only. Close does not close ra.
 func Open(ctx context.Context, ra io.ReaderAt, size int64, lim limits.Limits) (*Image, error) {

@@ -38,7 +38,7 @@ import (
 const Magic = "vhdxfile"
 
 // An Image is an open VHDX: an image.Mapper.
-type Image struct{ *bat.Disk }
+type Image struct{ bat.Disk }
 
 // Open reads the metadata of the size bytes in ra, and replays the log in memory if there is something in it. ctx
 // bounds the opening only. Close does not close ra.

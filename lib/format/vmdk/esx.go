@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // ESX Server sparse extents ("COWD", also called vmfsSparse) and seSparse.
@@ -153,16 +154,16 @@ func (e *extent) decodeSE(dst []uint32, b []byte, i int64) error {
 }
 
 // entrySE is entry for seSparse.
-func (e *extent) entrySE(tab []byte, grain int64) (spanKind, int64, error) {
+func (e *extent) entrySE(tab []byte, grain int64) (span.Kind, int64, error) {
 	x := binary.LittleEndian.Uint64(tab)
 	switch x & seKind {
 	case 0:
 		if x != 0 {
 			return 0, 0, corrupt("grain table entry %#x", x)
 		}
-		return spanHole, 0, nil
+		return span.Hole, 0, nil
 	case seUnmapped, seZero:
-		return spanZero, 0, nil
+		return span.Zero, 0, nil
 	case seAllocated:
 	default:
 		return 0, 0, corrupt("grain table entry %#x", x)
@@ -176,7 +177,7 @@ func (e *extent) entrySE(tab []byte, grain int64) (spanKind, int64, error) {
 	if at > e.stored-e.seGrains {
 		return 0, 0, corrupt("grain %d lies past the end of the stored file (%d bytes)", no, e.stored)
 	}
-	return spanData, e.seGrains + at, e.checkHost(e.seGrains+at, min(e.grain(), e.size-grain))
+	return span.Data, e.seGrains + at, e.checkHost(e.seGrains+at, min(e.grain(), e.size-grain))
 }
 
 func zero(b []byte) bool {

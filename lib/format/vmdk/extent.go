@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // A layout is how an extent's tables look.
@@ -31,6 +32,7 @@ type area struct {
 
 // An extent is a part of a disk that one file holds, or all of it.
 type extent struct {
+	no          int   // among those of the disk
 	start, size int64 // in the disk
 	ra          io.ReaderAt
 	stored      int64          // size of ra
@@ -67,78 +69,41 @@ func (e *extent) decodeDirectory(dst []uint32, b []byte, i int64) error {
 	return nil
 }
 
-// A spanKind is what a span is stored as.
-type spanKind uint8
-
-const (
-	spanHole spanKind = iota
-	spanZero
-	spanData
-	spanPacked
-)
-
-func (k spanKind) kind() image.Kind {
-	switch k {
-	case spanHole:
-		return image.Hole
-	case spanZero:
-		return image.Zero
-	}
-	return image.Data
-}
-
-// A span is n bytes of one kind at guest. Data lies at host of its extent's file in one piece. A packed span is (a part of)
-// one grain, whose stored bytes are the up to packed ones at host.
-type span struct {
-	e      *extent
-	kind   spanKind
-	guest  int64
-	n      int64
-	host   int64
-	packed int64
-}
-
-func (s span) end() int64 { return s.guest + s.n }
-
-// followedBy reports whether t goes on where s ends, in the disk and in the stored file.
-func (s span) followedBy(t span) bool {
-	return s.e == t.e && s.kind == t.kind && s.kind != spanPacked && s.end() == t.guest && (s.kind != spanData || s.host+s.n == t.host)
-}
-
 // spanTable reads the run that begins at byte off of the extent, in the grain of the first entry of tab; it does not look
 // behind tab.
-func (e *extent) spanTable(tab []byte, off int64) (span, error) {
+func (e *extent) spanTable(tab []byte, off int64) (span.Span, error) {
 	in := off & (e.grain() - 1)
 	grain := off - in
 	kind, host, err := e.entry(tab, grain)
 	if err != nil {
-		return span{}, err
+		return span.Span{}, err
 	}
-	s := span{e: e, kind: kind, guest: e.start + off, n: e.grain() - in, host: host + in}
+	s := span.Span{File: e.no, Kind: kind, Guest: e.start + off, N: e.grain() - in, Host: host + in}
 	entry := int(e.layout.entryBytes())
 	switch kind {
-	case spanPacked:
-		s.host = host
-		s.packed = e.packedBound(grain, host)
-		s.n = min(s.n, e.size-off)
+	case span.Packed:
+		s.Host = host
+		s.Packed = e.packedBound(grain, host)
+		s.First, s.Length = e.start+grain, min(e.grain(), e.size-grain)
+		s.N = min(s.N, e.size-off)
 		return s, nil
-	case spanHole, spanZero:
+	case span.Hole, span.Zero:
 		first := string(tab[:entry])
 		for t := tab[entry:]; len(t) > 0 && string(t[:entry]) == first; t = t[entry:] {
-			s.n += e.grain()
+			s.N += e.grain()
 		}
-	case spanData:
+	case span.Data:
 		for t := tab[entry:]; len(t) > 0; t = t[entry:] {
 			host += e.grain()
 			grain += e.grain()
 			// What is wrong behind this run is for the next question.
-			if k, h, wrong := e.entry(t, grain); wrong != nil || k != spanData || h != host {
+			if k, h, wrong := e.entry(t, grain); wrong != nil || k != span.Data || h != host {
 				break
 			}
-			s.n += e.grain()
+			s.N += e.grain()
 		}
 	}
-	s.n = min(s.n, e.size-off)
+	s.N = min(s.N, e.size-off)
 	return s, nil //nolint:nilerr // as said
 }
 
@@ -151,22 +116,22 @@ func (e *extent) packedBound(grain, host int64) int64 {
 }
 
 // entry reads the first entry of tab, which stands for the grain at byte grain of the extent, and checks it.
-func (e *extent) entry(tab []byte, grain int64) (spanKind, int64, error) {
+func (e *extent) entry(tab []byte, grain int64) (span.Kind, int64, error) {
 	if e.layout == layoutSE {
 		return e.entrySE(tab, grain)
 	}
 	at := binary.LittleEndian.Uint32(tab)
 	switch {
 	case at == 0:
-		return spanHole, 0, nil
+		return span.Hole, 0, nil
 	case at == gteZero && e.zeroGrains:
-		return spanZero, 0, nil
+		return span.Zero, 0, nil
 	}
 	host := int64(at) * sector
 	if e.packed {
-		return spanPacked, host, e.checkHost(host, 1)
+		return span.Packed, host, e.checkHost(host, 1)
 	}
-	return spanData, host, e.checkHost(host, min(e.grain(), e.size-grain))
+	return span.Data, host, e.checkHost(host, min(e.grain(), e.size-grain))
 }
 
 // checkHost checks that n bytes at host can be a grain: they lie in the stored file, and in none of the places where

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // A learner is an image.Learner for a disk that is one file. Where the tables lie before the grains it asks for header,
@@ -218,17 +219,17 @@ func (l *learner) table(i int64, p []byte, runs []image.Run) ([]image.Run, error
 		if err != nil {
 			return nil, fmt.Errorf("guest offset %d: %w", off, err)
 		}
-		s.n = min(s.n, end-off)
-		off += s.n
-		switch s.kind {
-		case spanData:
-			l.stored = max(l.stored, s.host+s.n)
-		case spanPacked:
-			l.stored = max(l.stored, s.host+1)
+		s.N = min(s.N, end-off)
+		off += s.N
+		switch s.Kind {
+		case span.Data:
+			l.stored = max(l.stored, s.Host+s.N)
+		case span.Packed:
+			l.stored = max(l.stored, s.Host+1)
 		default:
 			continue
 		}
-		runs = append(runs, s.run())
+		runs = append(runs, s.Run())
 	}
 	return runs, nil
 }

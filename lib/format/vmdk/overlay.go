@@ -3,10 +3,10 @@ package vmdk
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
 // over makes an image of a disk that the descriptor describes: its parent, if it has one, lies under it. files may be nil.
@@ -32,7 +32,7 @@ func (d *descriptor) over(own *disk, files *pool, o Options) (image.Image, error
 	for _, e := range own.extents {
 		e.holes = nil
 	}
-	return &overlay{disk: own, files: files, back: back}, nil
+	return &overlay{span.Overlay{Disk: own.Disk, Back: back, Name: "parent"}, own, files}, nil
 }
 
 // CID returns the content ID of an open disk; false if img is none of this package. Wrappers may have a method Unwrap.
@@ -52,52 +52,20 @@ func CID(img image.Image) (uint32, bool) {
 
 func (d *disk) contentID() uint32 { return d.cid }
 
-// An overlay is a delta over its parent, which it owns. It is no image.Mapper: there is no one blob.
+// An overlay is a delta over its parent, which it owns.
 type overlay struct {
-	*disk
+	span.Overlay
+	own   *disk
 	files *pool // nil if the delta is one file
-	back  image.Image
 }
+
+func (o *overlay) contentID() uint32 { return o.own.cid }
 
 // Close closes the parent, and the delta's own files.
 func (o *overlay) Close() error {
-	err := o.back.Close()
+	err := o.Overlay.Close()
 	if o.files != nil {
 		err = errors.Join(err, o.files.Close())
 	}
 	return err
-}
-
-// ReadAt reads through holes into the parent; behind its end there are zeros.
-func (o *overlay) ReadAt(p []byte, off int64) (int, error) { return o.read(p, off, o.readBack) }
-
-func (o *overlay) readBack(p []byte, off int64) error {
-	n := min(int64(len(p)), max(0, o.back.Size()-off))
-	if n > 0 {
-		if got, err := o.back.ReadAt(p[:n], off); int64(got) < n {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("vmdk: parent at %d: %w", off+int64(got), err)
-		}
-	}
-	clear(p[n:])
-	return nil
-}
-
-// NextExtent asks the parent where the delta has a hole.
-func (o *overlay) NextExtent(off, max int64) (image.Extent, error) {
-	x, err := o.disk.NextExtent(off, max)
-	if err != nil || x.Kind != image.Hole {
-		return x, err
-	}
-	size := o.back.Size()
-	if off >= size {
-		return x, nil
-	}
-	b, err := image.Next(o.back, off, min(x.Length, size-off))
-	if err != nil {
-		return image.Extent{}, fmt.Errorf("vmdk: parent: %w", err)
-	}
-	return b, nil
 }

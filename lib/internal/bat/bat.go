@@ -10,6 +10,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/span"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -169,24 +170,17 @@ func (t *Table) Check(lim limits.Limits) error {
 	return nil
 }
 
-// A span is a run of blocks of one kind, or a part of one. Data lies at host in one piece.
-type span struct {
-	kind image.Kind
-	off  int64
-	n    int64
-	host int64
-}
-
-// span returns the span that begins at off and ends at end or before. 0 ≤ off < end ≤ Size.
-func (t *Table) span(off, end int64) span {
+// Span returns the run of blocks of one kind, or the part of one, that begins at off and does not pass end. It has no error:
+// the table was checked.
+func (t *Table) Span(off, end int64) (span.Span, error) {
 	i := off >> t.bits
 	last := (end - 1) >> t.bits
 	e := t.entries[i]
-	s := span{kind: kind(e), off: off}
+	s := span.Span{Kind: kind(e), Guest: off}
 	next := i + 1
-	if s.kind == image.Data {
-		s.host = t.place(e) + off&(t.Block-1)
+	if s.Kind == span.Data {
 		host := t.place(e)
+		s.Host = host + off&(t.Block-1)
 		for ; next <= last && t.entries[next] < Zero; next++ {
 			if host += t.Block; t.place(t.entries[next]) != host {
 				break
@@ -197,29 +191,29 @@ func (t *Table) span(off, end int64) span {
 			next++
 		}
 	}
-	s.n = min(next<<t.bits, end) - off
-	return s
+	s.N = min(next<<t.bits, end) - off
+	return s, nil
 }
 
-func kind(entry uint32) image.Kind {
+func kind(entry uint32) span.Kind {
 	switch entry {
 	case Hole:
-		return image.Hole
+		return span.Hole
 	case Zero:
-		return image.Zero
+		return span.Zero
 	}
-	return image.Data
+	return span.Data
 }
 
 // Append appends the runs of n blocks from first on to runs; the blocks were set.
 func (t *Table) Append(runs []image.Run, first, n int64) []image.Run {
 	end := min((first+n)<<t.bits, t.Size)
 	for off := first << t.bits; off < end; {
-		s := t.span(off, end)
-		if s.kind == image.Data {
-			runs = append(runs, image.Run{Guest: s.off, Length: s.n, Stored: s.host, StoredLength: s.n})
+		s, _ := t.Span(off, end)
+		if s.Kind == span.Data {
+			runs = append(runs, s.Run())
 		}
-		off += s.n
+		off += s.N
 	}
 	return runs
 }

@@ -6,9 +6,14 @@ func blockLife(format string) [][]string {
 		"-c", "write -P 1 10M 3M", "-c", "write -P 2 33553920 1k", "-c", "write -P 3 50M 512", "-c", "write -z 40M 1M", itself}}
 }
 
-// BlockKinds are the files of the formats that are blocks behind one table. Each begins as a disk of 64 MiB with content up
-// to its ends.
-var BlockKinds = []Kind{
+// Flat is what has no tables.
+var Flat = []Kind{
+	{Name: "raw", Format: "raw", InOrder: true},
+	{Name: "vhd-fixed", Format: "vpc", InOrder: true, Options: []string{"-o", "subformat=fixed,force_size=on"}},
+}
+
+// Blocks are the files of the formats that are blocks behind one table. Each begins as a disk of 64 MiB.
+var Blocks = []Kind{
 	{Name: "vhd", Format: "vpc"},
 	{Name: "vhd-exact", Format: "vpc", Options: []string{"-o", "force_size=on"}},
 	{Name: "vhd-life", Format: "vpc", Options: []string{"-o", "force_size=on"}, life: blockLife("vpc")},

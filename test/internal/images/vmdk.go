@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/zlib"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -14,57 +13,32 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/cdictl/cdictl/test/internal/proc"
 )
 
-// VMDK is one kind of VMDK.
-type VMDK struct {
-	Name string
-	// Subformat is qemu-img's; empty: Write makes it.
-	Subformat string
-	// Write makes the files of a kind that qemu-img cannot write.
-	Write func(raw, path string) error
-	// Many: it lies in several files beside each other.
-	Many bool
-	// Refused: as specified.
-	Refused bool
+// VMDK are the kinds of VMDK.
+var VMDK = []Kind{
+	vmdk("monolithicSparse"),
+	vmdk("monolithicSparse", "zeroed_grain=on"),
+	vmdk("monolithicSparse", "compat6=on", "adapter_type=lsilogic"),
+	vmdk("streamOptimized"),
+	{Name: "streamOptimized-footer", Format: "vmdk", Packaged: true, write: writeStream},
+	many(vmdk("monolithicFlat")),
+	many(vmdk("twoGbMaxExtentSparse")),
+	many(vmdk("twoGbMaxExtentFlat")),
+	many(Kind{Name: "vmfs", write: writeVMFS}),
+	many(Kind{Name: "vmfsSparse", write: writeCOWD}),
+	many(Kind{Name: "seSparse", write: writeSE}),
+	refused(many(Kind{Name: "delta", write: writeDelta})),
 }
 
-// VMDKs are the kinds of VMDK of the oracle.
-var VMDKs = []VMDK{
-	{Name: "monolithicSparse", Subformat: "monolithicSparse"},
-	{Name: "zeroed-grain", Subformat: "monolithicSparse,zeroed_grain=on"},
-	{Name: "compat6", Subformat: "monolithicSparse,compat6=on,adapter_type=lsilogic"},
-	{Name: "streamOptimized", Subformat: "streamOptimized"},
-	{Name: "stream-footer", Write: writeStream},
-	{Name: "monolithicFlat", Subformat: "monolithicFlat", Many: true},
-	{Name: "twoGbSparse", Subformat: "twoGbMaxExtentSparse", Many: true},
-	{Name: "twoGbFlat", Subformat: "twoGbMaxExtentFlat", Many: true},
-	{Name: "vmfs", Write: writeVMFS, Many: true},
-	{Name: "vmfsSparse", Write: writeCOWD, Many: true},
-	{Name: "seSparse", Write: writeSE, Many: true},
-	{Name: "delta", Write: writeDelta, Many: true, Refused: true},
+func vmdk(subformat string, options ...string) Kind {
+	return Kind{Name: strings.Join(append([]string{subformat}, options...), ","), Format: "vmdk", Packaged: true,
+		Options: []string{"-o", strings.Join(append([]string{"subformat=" + subformat}, options...), ",")}}
 }
 
-// Make writes the disk made of the raw file into dir and returns the path of its descriptor or its only file.
-func (v VMDK) Make(ctx context.Context, raw, dir string) (string, error) {
-	path := filepath.Join(dir, v.Name+".vmdk")
-	if v.Write != nil {
-		return path, v.Write(raw, path)
-	}
-	_, err := proc.Tool(ctx, "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat="+v.Subformat, raw, path)
-	return path, err
-}
-
-// Oracle is the digest of the disk that qemu-img reads.
-func (v VMDK) Oracle(ctx context.Context, path string) (digest string, err error) {
-	out := path + ".oracle.raw"
-	defer func() { err = errors.Join(err, os.Remove(out)) }()
-	if _, err := proc.Tool(ctx, "qemu-img", "convert", "-f", "vmdk", "-O", "raw", path, out); err != nil {
-		return "", err
-	}
-	return SHA256(out)
+func many(k Kind) Kind {
+	k.Format, k.Many, k.Packaged = "vmdk", true, true
+	return k
 }
 
 const sector = 512
