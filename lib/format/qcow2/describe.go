@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // Info is what the header and the snapshot table tell.
@@ -50,7 +52,7 @@ type Snapshot struct {
 // says that ra is only the start of a file, and then snapshots beyond it are reported as unknown.
 func Describe(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Info, error) {
 	o.Limits = o.Limits.WithDefaults()
-	p, err := readPrefix(ctx, ra, size)
+	p, err := blob.Open(ctx, "qcow2", ra, size)
 	if err != nil {
 		return Info{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 	"github.com/cdictl/cdictl/lib/limits"
 )
@@ -209,8 +210,5 @@ func (d *disk) checkHost(what string, host, n, align int64) error {
 
 // readFull fills b from the stored file at off.
 func (d *disk) readFull(b []byte, off int64, what string) error {
-	if n, err := d.ra.ReadAt(b, off); n < len(b) {
-		return readError(what, off, err)
-	}
-	return nil
+	return blob.ReadFull("qcow2", d.ra, b, off, what)
 }

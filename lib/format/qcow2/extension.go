@@ -3,6 +3,8 @@ package qcow2
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // Header extension types.
@@ -31,12 +33,12 @@ type feature struct {
 }
 
 // parseExtensions reads the header extensions, which end at an end mark or at end.
-func (h *header) parseExtensions(p *prefix, end int64) error {
+func (h *header) parseExtensions(p *blob.Blob, end int64) error {
 	be := binary.BigEndian
 	for off := int64(h.length); off+8 <= end; {
-		b, err := p.at(off, 8, "header extension")
+		b, err := p.At(off, 8, "header extension")
 		if err != nil {
-			if p.size >= 0 && off >= p.size {
+			if p.Size >= 0 && off >= p.Size {
 				return nil // a file of less than a cluster: there are no more extensions
 			}
 			return err
@@ -58,7 +60,7 @@ func (h *header) parseExtensions(p *prefix, end int64) error {
 }
 
 // extension reads the n bytes of one extension at off, which lie in the first cluster.
-func (h *header) extension(p *prefix, typ uint32, off, n int64) error {
+func (h *header) extension(p *blob.Blob, typ uint32, off, n int64) error {
 	var low, high int64
 	switch typ {
 	case extBackingFormat:
@@ -79,7 +81,7 @@ func (h *header) extension(p *prefix, typ uint32, off, n int64) error {
 	if n < low || n > high {
 		return corrupt("header extension %#x has %d bytes, want %d to %d", typ, n, low, high)
 	}
-	b, err := p.at(off, n, fmt.Sprintf("header extension %#x", typ))
+	b, err := p.At(off, n, fmt.Sprintf("header extension %#x", typ))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -90,7 +91,7 @@ func (z zeroBehind) ReadAt(p []byte, off int64) (int, error) {
 
 // newGrower looks at everything that could be in the way; nil: the disk has that size already.
 func newGrower(ctx context.Context, f GrowFile, stored, size int64, l limits.Limits) (*grower, error) {
-	p, err := readPrefix(ctx, f, stored)
+	p, err := blob.Open(ctx, "qcow2", f, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func newGrower(ctx context.Context, f GrowFile, stored, size int64, l limits.Lim
 	}
 	whole := (stored + h.clusterSize() - 1) &^ (h.clusterSize() - 1)
 	g := &grower{f: f, h: h, stored: whole, sector: make([]byte, 512), l: l}
-	copy(g.sector, p.buf)
+	copy(g.sector, p.Head)
 	if g.d, err = newDisk(ctx, zeroBehind{f, stored}, whole, h, root{h.l1Offset, h.l1Size, h.size}, Options{Limits: l}); err != nil {
 		return nil, err
 	}

@@ -1,15 +1,12 @@
 package qcow2
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"math"
 	"strings"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // Bounds that QEMU sets itself; no tool can use an image beyond them.
@@ -80,66 +77,13 @@ func (h *header) clusterSize() int64 { return 1 << h.clusterBits }
 
 func (h *header) extended() bool { return h.incompat&bitExtendedL2 != 0 }
 
-// prefixLen holds the header of every image that tools write, and costs one round trip.
-const prefixLen = 64 << 10
-
-// A prefix is the start of a stored file, read once, and the rest of it for headers that are longer.
-type prefix struct {
-	ra   io.ReaderAt
-	size int64 // of the stored file; -1 unknown
-	buf  []byte
-}
-
-func readPrefix(ctx context.Context, ra io.ReaderAt, size int64) (*prefix, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	n := int64(prefixLen)
-	if size >= 0 {
-		n = min(n, size)
-	}
-	p := &prefix{ra: ra, size: size, buf: make([]byte, n)}
-	got, err := ra.ReadAt(p.buf, 0)
-	if int64(got) < n && (!errors.Is(err, io.EOF) || size >= 0) {
-		return nil, readError("header", 0, err)
-	}
-	p.buf = p.buf[:got]
-	return p, nil
-}
-
-// at returns the n bytes at off; what names them. n must be bounded.
-func (p *prefix) at(off, n int64, what string) ([]byte, error) {
-	if off+n <= int64(len(p.buf)) {
-		return p.buf[off : off+n], nil
-	}
-	if p.size < 0 {
-		return nil, corrupt("%s at %d (%d bytes) passes the first %d bytes, which is all there is", what, off, n, len(p.buf))
-	}
-	if off+n > p.size {
-		return nil, corrupt("%s at %d (%d bytes) lies past the end of the stored file (%d bytes)", what, off, n, p.size)
-	}
-	b := make([]byte, n)
-	if got, err := p.ra.ReadAt(b, off); int64(got) < n {
-		return nil, readError(what, off, err)
-	}
-	return b, nil
-}
-
-// readError is for a ReadAt that was short although the stored size says that there is more.
-func readError(what string, off int64, err error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("qcow2: read %s at %d: the stored file became shorter: %w", what, off, errdef.ErrChanged)
-	}
-	return fmt.Errorf("qcow2: read %s at %d: %w", what, off, err)
-}
-
 // parseHeader reads the fixed header, the extensions and the names, and refuses what makes no sense. It follows no offset.
-func parseHeader(p *prefix) (*header, error) {
-	if len(p.buf) < MatchLen || !Match(p.buf) {
+func parseHeader(p *blob.Blob) (*header, error) {
+	if len(p.Head) < MatchLen || !Match(p.Head) {
 		return nil, unsupported("no qcow2 magic with a version of 2 or 3")
 	}
 	be := binary.BigEndian
-	h := &header{version: be.Uint32(p.buf[4:]), refcountOrder: 4, length: v2HeaderLen}
+	h := &header{version: be.Uint32(p.Head[4:]), refcountOrder: 4, length: v2HeaderLen}
 	if h.version > 3 {
 		return nil, unsupported("version %d, known are 2 and 3", h.version)
 	}
@@ -147,7 +91,7 @@ func parseHeader(p *prefix) (*header, error) {
 	if h.version == 3 {
 		fixed = v3HeaderLen
 	}
-	b, err := p.at(0, fixed, "header")
+	b, err := p.At(0, fixed, "header")
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +127,7 @@ func parseHeader(p *prefix) (*header, error) {
 			return nil, corrupt("backing file name of %d bytes at %d is too long", backingLen, backing)
 		}
 		end = int64(backing)
-		name, err := p.at(end, backingLen, "backing file name")
+		name, err := p.At(end, backingLen, "backing file name")
 		if err != nil {
 			return nil, err
 		}
@@ -196,7 +140,7 @@ func parseHeader(p *prefix) (*header, error) {
 }
 
 // parseV3 reads what version 3 adds; b is the header up to header_length.
-func (h *header) parseV3(p *prefix, b []byte) error {
+func (h *header) parseV3(p *blob.Blob, b []byte) error {
 	be := binary.BigEndian
 	h.incompat, h.compat, h.autoclear = be.Uint64(b[72:]), be.Uint64(b[80:]), be.Uint64(b[88:])
 	h.refcountOrder, h.length = be.Uint32(b[96:]), be.Uint32(b[100:])
@@ -211,7 +155,7 @@ func (h *header) parseV3(p *prefix, b []byte) error {
 		return corrupt("extended L2 entries with clusters of %d bytes, at least 16384 are needed", h.clusterSize())
 	}
 	if h.length > v3HeaderLen {
-		c, err := p.at(v3HeaderLen, 1, "compression type")
+		c, err := p.At(v3HeaderLen, 1, "compression type")
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
@@ -107,7 +108,7 @@ func (l *Learner) first(_ image.Range, p []byte) error {
 }
 
 func (l *Learner) header(_ image.Range, p []byte) error {
-	h, err := parseHeader(&prefix{size: -1, buf: p})
+	h, err := parseHeader(&blob.Blob{Format: "qcow2", Size: -1, Head: p})
 	if err != nil {
 		return err
 	}

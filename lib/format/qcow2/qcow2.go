@@ -15,6 +15,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 	"github.com/cdictl/cdictl/lib/limits"
 )
@@ -56,7 +57,7 @@ func Open(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Ima
 		return nil, fmt.Errorf("qcow2: the stored size must be known: %w", errdef.ErrUsage)
 	}
 	o.Limits = o.Limits.WithDefaults()
-	p, err := readPrefix(ctx, ra, size)
+	p, err := blob.Open(ctx, "qcow2", ra, size)
 	if err != nil {
 		return nil, err
 	}

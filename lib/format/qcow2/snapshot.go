@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -79,7 +80,7 @@ func (t *snapshotTable) read(n int) ([]byte, error) {
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(t.r, b); err != nil {
-		return nil, readError("snapshot table", t.start+t.done, err)
+		return nil, blob.Short("qcow2", "snapshot table", t.start+t.done, err)
 	}
 	t.done += int64(n)
 	return b, nil
@@ -106,7 +107,7 @@ func (t *snapshotTable) next(h *header) (stored, error) {
 		skipped, err := t.r.Discard(skip)
 		t.done += int64(skipped)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return stored{}, readError("snapshot table", t.start+t.done, err)
+			return stored{}, blob.Short("qcow2", "snapshot table", t.start+t.done, err)
 		}
 	}
 	return s, nil

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 const (
@@ -158,7 +160,7 @@ func (c *cache) read(e *extent, group []*table) {
 	if len(group) > 1 {
 		first := group[0].at
 		buf := make([]byte, group[len(group)-1].at+size-first)
-		if readFull(e.ra, buf, first, "grain tables") == nil {
+		if blob.ReadFull("vmdk", e.ra, buf, first, "grain tables") == nil {
 			for _, t := range group {
 				t.data = append(make([]byte, 0, size), buf[t.at-first:][:size]...)
 				close(t.done)
@@ -168,7 +170,7 @@ func (c *cache) read(e *extent, group []*table) {
 	}
 	for _, t := range group {
 		t.data = make([]byte, size)
-		if err := readFull(e.ra, t.data, t.at, "grain table"); err != nil {
+		if err := blob.ReadFull("vmdk", e.ra, t.data, t.at, "grain table"); err != nil {
 			c.forget(t, err)
 			continue
 		}

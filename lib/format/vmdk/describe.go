@@ -50,7 +50,7 @@ func Describe(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Info,
 	}
 }
 
-func (p *prefix) describeSparse() (Info, error) {
+func (p prefix) describeSparse() (Info, error) {
 	h, err := p.sparseHeader()
 	if err != nil {
 		return Info{}, err
@@ -59,7 +59,7 @@ func (p *prefix) describeSparse() (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	b, err := p.at(off, n, "descriptor")
+	b, err := p.At(off, n, "descriptor")
 	if err != nil {
 		return Info{}, err
 	}
@@ -83,7 +83,7 @@ func (d *descriptor) info(size int64) Info {
 	}
 }
 
-func (p *prefix) describeDescriptor(ctx context.Context, o Options) (Info, error) {
+func (p prefix) describeDescriptor(ctx context.Context, o Options) (Info, error) {
 	d, err := p.descriptor()
 	if err != nil {
 		return Info{}, err

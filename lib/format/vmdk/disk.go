@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
@@ -38,7 +39,7 @@ func newDisk(extents []*extent, o Options) *disk {
 		Format: "vmdk", Size: d.size, Unit: d.grain, Gap: d.gap,
 		Find: func() span.Finder { return &cursor{d: d} },
 		Read: func(file int, p []byte, off int64, what string) error {
-			return readFull(extents[file].ra, p, off, what)
+			return blob.ReadFull("vmdk", extents[file].ra, p, off, what)
 		},
 		Unpack: func(dst, stored []byte, s span.Span) error {
 			e := extents[s.File]

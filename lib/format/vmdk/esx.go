@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
@@ -22,8 +23,8 @@ const (
 )
 
 // newCOWD opens an ESX Server sparse extent ("ESX Server Sparse Extents").
-func newCOWD(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
-	b, err := p.at(0, cowdHeaderLen, "header")
+func newCOWD(ctx context.Context, p prefix, mem *budget) (*extent, error) {
+	b, err := p.At(0, cowdHeaderLen, "header")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func newCOWD(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
 		return nil, corrupt("grain directory at sector 0")
 	}
 	e := &extent{
-		size: int64(sectors) * sector, ra: p.ra, stored: p.size, layout: layout4,
+		size: int64(sectors) * sector, ra: p.Blob, stored: p.Size, layout: layout4,
 		grainBits: uint(bits.TrailingZeros32(grain)) + 9, tableBits: cowdTableBits,
 	}
 	need := (e.size + e.reach() - 1) / e.reach()
@@ -58,8 +59,8 @@ func newCOWD(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
 
 // newSE opens a seSparse extent. All numbers are of 64 bits, all places are sectors; what QEMU does not know to be is
 // refused, as there.
-func newSE(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
-	b, err := p.at(0, sector, "header")
+func newSE(ctx context.Context, p prefix, mem *budget) (*extent, error) {
+	b, err := p.At(0, sector, "header")
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func newSE(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
 		}
 		places[i] = n
 	}
-	v, err := p.at(places[10], sector, "volatile header")
+	v, err := p.At(places[10], sector, "volatile header")
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +101,11 @@ func newSE(ctx context.Context, p *prefix, mem *budget) (*extent, error) {
 		return nil, unsupported("reserved fields of the volatile header are set")
 	}
 	e := &extent{
-		size: places[2], ra: p.ra, stored: p.size, layout: layoutSE, grainBits: 12, tableBits: seTableBits,
+		size: places[2], ra: p.Blob, stored: p.Size, layout: layoutSE, grainBits: 12, tableBits: seTableBits,
 		seTables: places[18], seGrains: places[24], seGrainsN: places[25],
 		areas: []area{{0, sector, "the header"}},
 	}
-	if err := inside("area of grain tables", places[18], places[19], p.size); err != nil {
+	if err := blob.Inside("vmdk", "area of grain tables", places[18], places[19], p.Size); err != nil {
 		return nil, err
 	}
 	e.seTablesN = places[19]

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // Flags of a sparse extent's header. A reader must know those of the upper half.
@@ -96,28 +97,28 @@ func parseSparse(b []byte) (*sparseHeader, error) {
 }
 
 // sparseHeader reads the header and, where it says so and the file is known to its end, the footer.
-func (p *prefix) sparseHeader() (*sparseHeader, error) {
-	b, err := p.at(0, sparseHeaderLen, "header")
+func (p prefix) sparseHeader() (*sparseHeader, error) {
+	b, err := p.At(0, sparseHeaderLen, "header")
 	if err != nil {
 		return nil, err
 	}
 	h, err := parseSparse(b)
-	if err != nil || h.gd != gdAtEnd || p.size < 0 {
+	if err != nil || h.gd != gdAtEnd || p.Size < 0 {
 		return h, err
 	}
 	// "Stream-Optimized Compressed Sparse Extents": footer marker, footer and end-of-stream marker end the file.
 	const n = 3 * sector
-	if p.size%sector != 0 || p.size < sparseHeaderLen+n {
-		return nil, corrupt("a file of %d bytes cannot end in a footer", p.size)
+	if p.Size%sector != 0 || p.Size < sparseHeaderLen+n {
+		return nil, corrupt("a file of %d bytes cannot end in a footer", p.Size)
 	}
-	if b, err = p.at(p.size-n, n, "footer"); err != nil {
+	if b, err = p.At(p.Size-n, n, "footer"); err != nil {
 		return nil, err
 	}
 	if m := parseMarker(b); m.size != 0 || m.kind != markerFooter {
-		return nil, corrupt("no footer marker at %d: the file is cut short, or goes on behind its end", p.size-n)
+		return nil, corrupt("no footer marker at %d: the file is cut short, or goes on behind its end", p.Size-n)
 	}
 	if m := parseMarker(b[2*sector:]); m != (marker{}) {
-		return nil, corrupt("no end-of-stream marker at %d", p.size-sector)
+		return nil, corrupt("no end-of-stream marker at %d", p.Size-sector)
 	}
 	return h.withFooter(b[sector : 2*sector])
 }
@@ -139,12 +140,12 @@ func (h *sparseHeader) withFooter(b []byte) (*sparseHeader, error) {
 }
 
 // embedded reads the descriptor inside of a sparse extent and refuses what is not all of a disk.
-func (p *prefix) embedded(h *sparseHeader, parent bool) (*descriptor, error) {
+func (p prefix) embedded(h *sparseHeader, parent bool) (*descriptor, error) {
 	off, n, err := h.descriptorRange()
 	if err != nil {
 		return nil, err
 	}
-	b, err := p.at(off, n, "descriptor")
+	b, err := p.At(off, n, "descriptor")
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +229,7 @@ func (h *sparseHeader) areas() []area {
 // readDirectory reads the n entries at off and checks them.
 func (e *extent) readDirectory(ctx context.Context, off, n int64, mem *budget) error {
 	entry := e.layout.entryBytes()
-	if err := inside("grain directory", off, n*entry, e.stored); err != nil {
+	if err := blob.Inside("vmdk", "grain directory", off, n*entry, e.stored); err != nil {
 		return err
 	}
 	if err := mem.take("grain directory", n*4); err != nil {
@@ -241,7 +242,7 @@ func (e *extent) readDirectory(ctx context.Context, off, n int64, mem *budget) e
 			return err
 		}
 		b := buf[:min(int64(len(buf)), (n-i)*entry)]
-		if err := readFull(e.ra, b, off+i*entry, "grain directory"); err != nil {
+		if err := blob.ReadFull("vmdk", e.ra, b, off+i*entry, "grain directory"); err != nil {
 			return err
 		}
 		got := int64(len(b)) / entry
@@ -293,7 +294,7 @@ func (e *extent) checkDirectory(mem *budget) error {
 // checkTable checks where grain table i lies.
 func (e *extent) checkTable(i int64, at uint32) error {
 	off := int64(at) * sector
-	if err := inside("grain table", off, e.tableBytes(), e.stored); err != nil {
+	if err := blob.Inside("vmdk", "grain table", off, e.tableBytes(), e.stored); err != nil {
 		return err
 	}
 	for _, a := range e.areas {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // A multi is a disk that lies in several files. It is no image.Mapper: there is no one blob.
@@ -19,15 +20,15 @@ type multi struct {
 func (m *multi) Close() error { return m.files.Close() }
 
 // descriptor reads a descriptor that is a file.
-func (p *prefix) descriptor() (*descriptor, error) {
-	if p.size < 0 && len(p.buf) == prefixLen {
-		return nil, unsupported("the descriptor is longer than %d bytes, which is all that was read", prefixLen)
+func (p prefix) descriptor() (*descriptor, error) {
+	if p.Size < 0 && len(p.Head) == blob.HeadLen {
+		return nil, unsupported("the descriptor is longer than %d bytes, which is all that was read", blob.HeadLen)
 	}
-	size := max(p.size, int64(len(p.buf)))
+	size := max(p.Size, int64(len(p.Head)))
 	if size > maxDescriptor {
 		return nil, fmt.Errorf("vmdk: descriptor of %d bytes, more than %d: %w", size, maxDescriptor, errdef.ErrLimit)
 	}
-	b, err := p.at(0, size, "descriptor")
+	b, err := p.At(0, size, "descriptor")
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (p *prefix) descriptor() (*descriptor, error) {
 
 // openDescriptor opens a disk by its descriptor. Every file is opened once, so that what is missing or does not fit is
 // known before anything is read.
-func openDescriptor(ctx context.Context, p *prefix, o Options) (_ image.Image, err error) {
+func openDescriptor(ctx context.Context, p prefix, o Options) (_ image.Image, err error) {
 	d, err := p.descriptor()
 	if err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func (x *extentLine) open(ctx context.Context, m *member, f File, mem *budget) (
 	size := x.sectors * sector
 	if x.flat() {
 		at := x.offset * sector
-		if err := inside("flat extent", at, size, m.size); err != nil {
+		if err := blob.Inside("vmdk", "flat extent", at, size, m.size); err != nil {
 			return nil, err
 		}
 		e := &extent{ra: m, stored: m.size, name: x.name, size: size, flat: at}

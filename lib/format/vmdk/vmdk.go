@@ -12,13 +12,13 @@ package vmdk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -83,7 +83,7 @@ func Open(ctx context.Context, ra io.ReaderAt, size int64, o Options) (image.Ima
 }
 
 // openSparse opens a disk that is one file.
-func openSparse(ctx context.Context, p *prefix, o Options) (image.Image, error) {
+func openSparse(ctx context.Context, p prefix, o Options) (image.Image, error) {
 	h, err := p.sparseHeader()
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func openSparse(ctx context.Context, p *prefix, o Options) (image.Image, error) 
 	if err := o.Limits.CheckVirtualSize(h.size()); err != nil {
 		return nil, fmt.Errorf("vmdk: %w", err)
 	}
-	e, err := newSparse(ctx, p.ra, p.size, h, &budget{limits: o.Limits})
+	e, err := newSparse(ctx, p.Blob, p.Size, h, &budget{limits: o.Limits})
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +113,8 @@ const (
 	kindSE
 )
 
-func (p *prefix) kind() fileKind {
-	switch b := p.buf; {
+func (p prefix) kind() fileKind {
+	switch b := p.Head; {
 	case hasMagic(b, Magic):
 		return kindSparse
 	case hasMagic(b, MagicCOWD):
@@ -143,70 +143,12 @@ func hasMagic(b []byte, magic string) bool {
 	return len(b) >= len(magic) && string(b[:len(magic)]) == magic
 }
 
-// prefixLen holds the header and the descriptor of what tools write as one file, and costs one round trip.
-const prefixLen = 64 << 10
+// A prefix is the start of a file, which tells its kind.
+type prefix struct{ *blob.Blob }
 
-// A prefix is the start of a stored file, read once, and the rest of it where more is needed.
-type prefix struct {
-	ra   io.ReaderAt
-	size int64 // of the stored file; -1 unknown
-	buf  []byte
-}
-
-func readPrefix(ctx context.Context, ra io.ReaderAt, size int64) (*prefix, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	n := int64(prefixLen)
-	if size >= 0 {
-		n = min(n, size)
-	}
-	p := &prefix{ra: ra, size: size, buf: make([]byte, n)}
-	got, err := ra.ReadAt(p.buf, 0)
-	if int64(got) < n && (!errors.Is(err, io.EOF) || size >= 0) {
-		return nil, readError("header", 0, err)
-	}
-	p.buf = p.buf[:got]
-	return p, nil
-}
-
-// at returns the n bytes at off; what names them. n must be bounded.
-func (p *prefix) at(off, n int64, what string) ([]byte, error) {
-	if off <= int64(len(p.buf)) && n <= int64(len(p.buf))-off {
-		return p.buf[off : off+n], nil
-	}
-	if p.size < 0 {
-		return nil, corrupt("%s at %d (%d bytes) passes the first %d bytes, which is all there is", what, off, n, len(p.buf))
-	}
-	if err := inside(what, off, n, p.size); err != nil {
-		return nil, err
-	}
-	b := make([]byte, n)
-	return b, readFull(p.ra, b, off, what)
-}
-
-// inside checks that n bytes at off lie in a stored file of that size.
-func inside(what string, off, n, stored int64) error {
-	if off < 0 || off > stored || n > stored-off {
-		return corrupt("%s at %d (%d bytes) lies past the end of the stored file (%d bytes)", what, off, n, stored)
-	}
-	return nil
-}
-
-// readFull fills b from the stored file at off.
-func readFull(ra io.ReaderAt, b []byte, off int64, what string) error {
-	if n, err := ra.ReadAt(b, off); n < len(b) {
-		return readError(what, off, err)
-	}
-	return nil
-}
-
-// readError is for a ReadAt that was short although the stored size says that there is more.
-func readError(what string, off int64, err error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("vmdk: read %s at %d: the stored file became shorter: %w", what, off, errdef.ErrChanged)
-	}
-	return fmt.Errorf("vmdk: read %s at %d: %w", what, off, err)
+func readPrefix(ctx context.Context, ra io.ReaderAt, size int64) (prefix, error) {
+	b, err := blob.Open(ctx, "vmdk", ra, size)
+	return prefix{b}, err
 }
 
 // bytes64 makes bytes of a number of sectors that a file tells; false if it is no offset or length at all.

@@ -1,13 +1,13 @@
 package bat
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
 )
 
@@ -22,10 +22,7 @@ func NewDisk(t *Table, ra io.ReaderAt) Disk {
 		Format: t.Format, Size: t.Size,
 		Find: func() span.Finder { return t },
 		Read: func(_ int, p []byte, off int64, what string) error {
-			if n, err := ra.ReadAt(p, off); n < len(p) {
-				return readError(t.Format, what, off, err)
-			}
-			return nil
+			return blob.ReadFull(t.Format, ra, p, off, what)
 		},
 	})}
 }
@@ -39,12 +36,4 @@ func (d Disk) Unpack(_, _ []byte) error { return NotPacked(d.Format()) }
 // NotPacked is the answer of Unpack where no run is packed.
 func NotPacked(format string) error {
 	return fmt.Errorf("%s: unpack of a run that is not packed: %w", format, errdef.ErrUsage)
-}
-
-// readError is for a ReadAt that was short although the stored size says that there is more.
-func readError(format, what string, off int64, err error) error {
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%s: read %s at %d: the stored file became shorter: %w", format, what, off, errdef.ErrChanged)
-	}
-	return fmt.Errorf("%s: read %s at %d: %w", format, what, off, err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/blob"
 )
 
 // A Parser reads the metadata of an image as an [image.Learner] does: it says what it needs next.
@@ -43,7 +44,7 @@ func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int
 			head = make([]byte, n)
 			got, err := ra.ReadAt(head, 0)
 			if int64(got) < n && (!errors.Is(err, io.EOF) || stored >= 0) {
-				return readError(format, "header", 0, err)
+				return blob.Short(format, "header", 0, err)
 			}
 			head = head[:got]
 		}
@@ -61,7 +62,7 @@ func Load(ctx context.Context, format string, ra io.ReaderAt, stored, prefix int
 				return fmt.Errorf("%s: metadata at %d (%d bytes) lies %w: %w", format, r.Start, r.Length, ErrBeyond, errdef.ErrCorrupt)
 			}
 			if n < len(b) {
-				return readError(format, "metadata", r.Start, err)
+				return blob.Short(format, "metadata", r.Start, err)
 			}
 		}
 		if _, err := p.Learn(r, b, nil); err != nil {
