@@ -10,6 +10,7 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
+	"github.com/cdictl/cdictl/lib/internal/tables"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -38,9 +39,9 @@ type disk struct {
 
 	packedShift uint // where the sector count of a compressed entry begins
 
-	l1     []uint64 // offsets of L2 tables, checked; 0 is a hole
-	tables *cache
-	areas  []area
+	l1    []uint64      // offsets of L2 tables, checked; 0 is a hole
+	l2    *tables.Cache // slices of L2 tables, by their number in guest order
+	areas []area
 
 	unpacker unpacker
 	gap      int64
@@ -68,7 +69,9 @@ func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r roo
 	if err := d.checkL1(o.Limits); err != nil {
 		return nil, err
 	}
-	d.tables = newCache(d, o.Limits.Metadata)
+	d.l2 = tables.New(tables.Options{
+		Format: "qcow2", What: "L2 table", Largest: d.sliceBytes(), Metadata: o.Limits.Metadata, Gap: d.gap, Find: d.findSlice,
+	})
 	return d, nil
 }
 
@@ -101,6 +104,24 @@ func (d *disk) cluster() int64 { return 1 << d.bits }
 
 // reach is how many guest bytes an L1 entry stands for.
 func (d *disk) reach() int64 { return 1 << (d.bits + d.l2Bits) }
+
+// sliceBytes is the size of a slice.
+func (d *disk) sliceBytes() int64 { return 1 << (d.sliceBits + d.entryBits) }
+
+// findSlice tells where slice i of the L2 tables is stored, see [tables.Options].
+func (d *disk) findSlice(i int64) (p tables.Place, next int64) {
+	perTable := d.l2Bits - d.sliceBits
+	next = i + 1
+	if l2 := d.l1[i>>perTable]; l2 == 0 {
+		next = (i | (1<<perTable - 1)) + 1
+	} else {
+		p = tables.Place{File: d.ra, At: int64(l2) + (i&(1<<perTable-1))*d.sliceBytes(), Size: d.sliceBytes()}
+	}
+	if next >= int64(len(d.l1))<<perTable {
+		next = -1
+	}
+	return p, next
+}
 
 // l1Need is how many entries of the L1 table at r the virtual size needs; behind them there is only VM state.
 func (d *disk) l1Need(r root, l limits.Limits) (int64, error) {

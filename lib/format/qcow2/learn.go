@@ -26,7 +26,7 @@ type Learner struct {
 	list   []stored // snapshots
 	root   root
 	disk   *disk // once the L1 table is to be read
-	tables tables
+	tables l2Tables
 
 	farthest int64 // end of what runs lead to, as far as it must exist
 }

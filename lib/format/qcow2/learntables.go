@@ -9,8 +9,8 @@ import (
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
-// tables are the L2 tables that are still wanted, in stored order, in pieces of at most image.MaxWant.
-type tables struct {
+// l2Tables are the L2 tables that are still wanted, in stored order, in pieces of at most image.MaxWant.
+type l2Tables struct {
 	pieces []piece
 	length int64 // of a piece
 	reach  int64 // guest bytes that a piece stands for
@@ -27,7 +27,7 @@ type piece struct {
 const pieceBytes = 20
 
 // init takes over the L1 table of d, which is checked.
-func (t *tables) init(d *disk, l limits.Limits) error {
+func (t *l2Tables) init(d *disk, l limits.Limits) error {
 	t.length = min(d.cluster(), image.MaxWant)
 	per := d.cluster() / t.length
 	t.reach = d.reach() / per
@@ -55,7 +55,7 @@ func (t *tables) init(d *disk, l limits.Limits) error {
 }
 
 // seek returns the first wanted piece from i on; len(t.pieces) if there is none.
-func (t *tables) seek(i int) int {
+func (t *l2Tables) seek(i int) int {
 	at := uint32(i)
 	for t.skip[at] != at {
 		t.skip[at] = t.skip[t.skip[at]]
@@ -64,11 +64,11 @@ func (t *tables) seek(i int) int {
 	return int(at)
 }
 
-func (t *tables) find(host int64) (int, bool) {
+func (t *l2Tables) find(host int64) (int, bool) {
 	return slices.BinarySearchFunc(t.pieces, host, func(p piece, host int64) int { return cmp.Compare(p.host, host) })
 }
 
-func (t *tables) next(from int64) (image.Range, bool) {
+func (t *l2Tables) next(from int64) (image.Range, bool) {
 	if len(t.pieces) == 0 {
 		return image.Range{}, false
 	}
@@ -80,7 +80,7 @@ func (t *tables) next(from int64) (image.Range, bool) {
 }
 
 // take says that r is wanted no more, and where in the guest the piece begins.
-func (t *tables) take(r image.Range) (guest int64, ok bool) {
+func (t *l2Tables) take(r image.Range) (guest int64, ok bool) {
 	i, ok := t.find(r.Start)
 	if !ok || r.Length != t.length || t.skip[i] != uint32(i) {
 		return 0, false

@@ -41,7 +41,7 @@ func (c *cursor) Span(off, end int64) (span.Span, error) {
 			}
 			return span.Span{Kind: span.Hole, Guest: off, N: end - off}, nil
 		}
-		data, err := d.tables.get(no)
+		data, err := d.l2.Get(no)
 		if err != nil {
 			return span.Span{}, fmt.Errorf("qcow2: guest offset %d: %w", off, err)
 		}

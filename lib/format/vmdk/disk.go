@@ -7,6 +7,7 @@ import (
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/internal/span"
+	"github.com/cdictl/cdictl/lib/internal/tables"
 )
 
 // A disk is its extents, one behind the other, open for reading. It is safe for concurrent use.
@@ -15,8 +16,8 @@ type disk struct {
 	extents  []*extent
 	size     int64
 	cid      uint32
-	grain    int64 // the largest of a compressed extent; 0 without one
-	tables   *cache
+	grain    int64         // the largest of a compressed extent; 0 without one
+	tables   *tables.Cache // grain tables, by their number in the disk
 	unpacker unpacker
 	gap      int64
 }
@@ -24,16 +25,21 @@ type disk struct {
 // newDisk puts the extents behind each other.
 func newDisk(extents []*extent, o Options) *disk {
 	d := &disk{extents: extents, gap: max(o.Gap, 0)}
-	tables := int64(0)
+	n, largest := int64(0), int64(1)
 	for i, e := range extents {
-		e.no, e.start, e.firstTable = i, d.size, tables
+		e.no, e.start, e.firstTable = i, d.size, n
 		d.size += e.size
-		tables += int64(len(e.gd))
+		n += int64(len(e.gd))
+		if len(e.gd) > 0 {
+			largest = max(largest, e.tableBytes())
+		}
 		if e.packed {
 			d.grain = max(d.grain, e.grain())
 		}
 	}
-	d.tables = newCache(d, o.Limits.Metadata)
+	d.tables = tables.New(tables.Options{
+		Format: "vmdk", What: "grain table", Largest: largest, Metadata: o.Limits.Metadata, Gap: d.gap, Find: d.findTable,
+	})
 	d.unpacker.init(d.grain)
 	d.Disk = span.NewDisk(span.Options{
 		Format: "vmdk", Size: d.size, Unit: d.grain, Gap: d.gap,
@@ -56,6 +62,21 @@ func (d *disk) at(off int64) *extent {
 		return d.extents[0]
 	}
 	return d.extents[sort.Search(len(d.extents), func(i int) bool { return d.extents[i].end() > off })]
+}
+
+// findTable tells where a grain table is stored, see [tables.Options].
+func (d *disk) findTable(no int64) (p tables.Place, next int64) {
+	e := d.extents[sort.Search(len(d.extents), func(i int) bool {
+		return d.extents[i].firstTable+int64(len(d.extents[i].gd)) > no
+	})]
+	i := no - e.firstTable
+	if e.gd[i] != 0 {
+		p = tables.Place{File: e.ra, At: int64(e.gd[i]) * sector, Size: e.tableBytes()}
+	}
+	if i+1 == int64(len(e.gd)) {
+		return p, -1
+	}
+	return p, no + 1
 }
 
 // A cursor looks up spans and remembers the table it looked at. It is for one goroutine.
@@ -94,7 +115,7 @@ func (c *cursor) inExtent(e *extent, off, end int64) (span.Span, error) {
 		return span.Span{File: e.no, Kind: span.Hole, Guest: off, N: i*e.reach() - in}, nil
 	}
 	if no := e.firstTable + i; c.no != no+1 {
-		data, err := c.d.tables.get(e, i)
+		data, err := c.d.tables.Get(no)
 		if err != nil {
 			return span.Span{}, err
 		}
