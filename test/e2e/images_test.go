@@ -70,10 +70,7 @@ func (b *bed) make(ctx context.Context, name string, size, data int64, convert [
 
 // serve gives a file to the file server under its own name, and finds out what qemu-img reads in it.
 func (b *bed) serve(ctx context.Context, file string, p picture) (picture, error) {
-	format := "qcow2"
-	if strings.HasSuffix(file, ".raw") {
-		format = "raw"
-	}
+	format := strings.TrimPrefix(filepath.Ext(file), ".")
 	oracle := file + ".oracle"
 	defer os.Remove(oracle)
 	if _, err := proc.Tool(ctx, "qemu-img", "convert", "-f", format, "-O", "raw", file, oracle); err != nil {
