@@ -31,6 +31,7 @@ A disk that is longer by zeros only is the same. The exit status is 0 if they ar
 %[1]s compare server.qcow2 https://cloud.example/images/server.qcow2`,
 		Args: arguments("A", "B"),
 	}
+	c.Annotations = map[string]string{exitNote: "1 the disks differ\n4 any other error"}
 	f.register(c)
 	return a.command(c, func(c *cobra.Command, args []string) error {
 		if args[0] == "-" && args[1] == "-" {

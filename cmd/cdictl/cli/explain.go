@@ -56,7 +56,7 @@ has failed. Other errors have their own.`,
 			return arguments("dv/NAME")(c, args)
 		},
 	}
-	c.Annotations = map[string]string{exitNote: "  3    it is stuck or has failed; the report says why"}
+	c.Annotations = map[string]string{exitNote: "3 it is stuck or has failed; the report says why"}
 	choose(c.Flags(), &f.output, "output", "o", "how to tell it", "text", "json")
 	f.cluster.register(c.Flags())
 	return a.command(c, func(c *cobra.Command, args []string) error {

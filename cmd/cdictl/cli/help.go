@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -131,19 +132,29 @@ func description(c *cobra.Command) string {
 	return c.Short + "."
 }
 
-// exitNote annotates a command that has an exit status of its own, with the line about it.
+// exitNote annotates a command that has exit statuses of its own, with a line "code meaning" for each.
 const exitNote = "exit"
 
 func exitStatusText(c *cobra.Command) string {
-	lines := make([]string, len(exitStatuses))
-	for i, e := range exitStatuses {
-		lines[i] = fmt.Sprintf("  %-4d %s", e.code, e.meaning)
+	all := slices.Clone(exitStatuses)
+	for _, own := range strings.Split(c.Annotations[exitNote], "\n") {
+		var e exitMeaning
+		if n, meaning, ok := strings.Cut(own, " "); ok {
+			e.code, _ = strconv.Atoi(n)
+			e.meaning = meaning
+			at, found := slices.BinarySearchFunc(all, e.code, func(e exitMeaning, code int) int { return e.code - code })
+			if found {
+				all[at] = e
+			} else {
+				all = slices.Insert(all, at, e)
+			}
+		}
 	}
-	if own := c.Annotations[exitNote]; own != "" {
-		at := 1 + slices.IndexFunc(exitStatuses[1:], func(e exitMeaning) bool { return e.code > 2 })
-		lines = slices.Insert(lines, at, own)
+	var b strings.Builder
+	for _, e := range all {
+		fmt.Fprintf(&b, "  %-4d %s\n", e.code, e.meaning)
 	}
-	return strings.Join(lines, "\n")
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // help prints c's help: on stdout, because it was asked for.
