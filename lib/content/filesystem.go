@@ -67,6 +67,9 @@ func luks(v *volume) *Filesystem {
 		return nil
 	}
 	f := &Filesystem{Type: "crypto_LUKS", Version: fmt.Sprint(be.Uint16(b[6:])), UUID: text(b[168:208])}
+	if strings.Trim(f.UUID, "0123456789abcdefABCDEF-") != "" {
+		f.UUID = ""
+	}
 	if f.Version == "2" {
 		f.Label = text(b[24:72])
 	}
@@ -201,13 +204,16 @@ func btrfs(v *volume) *Filesystem {
 	return &Filesystem{Type: "btrfs", Label: text(b[0x12b:0x22b]), UUID: uuid(b[0x20:]), Size: times(le.Uint64(b[0x70:]), 1)}
 }
 
-// ufs: struct fs of FreeBSD's sys/ufs/ffs/fs.h, version 2, whose superblock is at 64 KiB.
+// ufs: struct fs of FreeBSD's sys/ufs/ffs/fs.h, version 2, whose superblock is at 64 KiB, in small ones at 8.
 func ufs(v *volume) *Filesystem {
-	b := v.at(64<<10, 1376)
-	if b == nil || le.Uint32(b[1372:]) != 0x19540119 {
-		return nil
+	for _, at := range []int64{8 << 10, 64 << 10} {
+		b := v.at(at, 1376)
+		if b == nil || le.Uint32(b[1372:]) != 0x19540119 {
+			continue
+		}
+		return &Filesystem{Type: "ufs", Version: "2", Label: text(b[680:712]), UUID: fmt.Sprintf("%08x%08x", le.Uint32(b[144:]), le.Uint32(b[148:]))}
 	}
-	return &Filesystem{Type: "ufs", Version: "2", Label: text(b[680:712]), UUID: fmt.Sprintf("%08x%08x", le.Uint32(b[144:]), le.Uint32(b[148:]))}
+	return nil
 }
 
 // swap: union swap_header of include/linux/swap.h; the mark is at the end of the first page, the rest at 1 KiB.

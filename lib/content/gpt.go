@@ -78,29 +78,40 @@ func (d *disk) gpt(whole *volume, entries []mbrEntry) *Table {
 	if wrong != nil {
 		d.problem("GPT header at %d: %v", sectors[0], wrong)
 	}
+
+	var use gptCopy
 	if found && wrong == nil {
-		t, err := d.gptTable(first)
-		d.backup(first)
-		if err != nil {
-			d.problem("%v", err)
-			if second, ok := d.last(sectors); ok {
-				if u, err := d.gptTable(second); err == nil {
-					d.problem("the backup at the end of the disk is told")
-					t = u
-				}
-			}
+		if use = d.load(first); use.err == nil {
+			d.backup(first)
 		}
-		return t.mixed(entries)
 	}
-	if second, ok := d.last(sectors); ok {
-		d.problem("the backup at the end of the disk is told")
-		t, err := d.gptTable(second)
-		if err != nil {
-			d.problem("%v", err)
-		}
-		return t.mixed(entries)
+	if use.head.sector == 0 || use.err != nil {
+		use = d.second(use, sectors)
 	}
-	return &Table{Type: "gpt", SectorSize: sectors[0], Partitions: []Partition{}}
+	t := use.table(d, sectors[0])
+	// What the MBR has beside the protective entry.
+	t.Hybrid = slices.ContainsFunc(entries, func(e mbrEntry) bool { return e.used() && e.kind != protective })
+	return t
+}
+
+// second is the copy at the end of the disk, if it is better than the first.
+func (d *disk) second(first gptCopy, sectors []int64) gptCopy {
+	if first.err != nil {
+		d.problem("%v", first.err)
+	}
+	h, ok := d.last(sectors)
+	if !ok {
+		return first
+	}
+	c := d.load(h)
+	if c.err != nil && first.head.sector != 0 {
+		return first
+	}
+	d.problem("the backup at the end of the disk is told")
+	if c.err != nil {
+		d.problem("%v", c.err)
+	}
+	return c
 }
 
 // last is the header in the last sector of the disk.
@@ -137,34 +148,54 @@ func (d *disk) backup(first gptHead) {
 	}
 }
 
-// gptTable reads the entries. What the error is of, the table has as far as it could be read.
-func (d *disk) gptTable(h gptHead) (*Table, error) {
-	t := &Table{Type: "gpt", ID: h.id, SectorSize: h.sector, Partitions: []Partition{}}
-	total := uint64(h.count) * uint64(h.length) // of 32 bits each
+// A gptCopy is a header, its entries as far as they could be read, and what is wrong with them.
+type gptCopy struct {
+	head    gptHead
+	entries []byte
+	err     error
+}
+
+// load reads the entries of h.
+func (d *disk) load(h gptHead) gptCopy {
+	c := gptCopy{head: h}
 	switch {
 	case h.length < gptEntry || h.length > 4096 || h.length&(h.length-1) != 0: // §5.3.2: 128 × 2^n
-		return t, fmt.Errorf("GPT header at %d: entries of %d bytes", h.at, h.length)
+		c.err = fmt.Errorf("GPT header at %d: entries of %d bytes", h.at, h.length)
+		return c
 	case h.entries > uint64(math.MaxInt64/h.sector)-1:
-		return t, fmt.Errorf("GPT header at %d: entries in block %d", h.at, h.entries)
+		c.err = fmt.Errorf("GPT header at %d: entries in block %d", h.at, h.entries)
+		return c
 	}
+	total := uint64(h.count) * uint64(h.length) // of 32 bits each
 	at, n := int64(h.entries)*h.sector, int64(min(total, maxEntries))
-	b, err := d.read(at, n)
+	var err error
+	c.entries, err = d.read(at, n)
 	switch {
 	case err != nil:
-		return t, fmt.Errorf("GPT entries at %d: %w", at, err)
+		c.err = fmt.Errorf("GPT entries at %d: %w", at, err)
+	case int64(len(c.entries)) < n:
+		c.err = fmt.Errorf("GPT entries at %d: %d bytes, only %d are known", at, n, len(c.entries))
 	case total > maxEntries:
 		d.problem("GPT entries at %d: %d of %d bytes each, of which %d bytes are looked at", at, h.count, h.length, maxEntries)
-	case int64(len(b)) < n:
-		err = fmt.Errorf("GPT entries at %d: %d bytes, only %d are known", at, n, len(b))
 	default:
-		if is := crc32.ChecksumIEEE(b); is != h.crc {
-			err = fmt.Errorf("GPT entries at %d: their CRC is %#08x, the header says %#08x", at, is, h.crc)
+		if is := crc32.ChecksumIEEE(c.entries); is != h.crc {
+			c.err = fmt.Errorf("GPT entries at %d: their CRC is %#08x, the header says %#08x", at, is, h.crc)
 		}
 	}
-	for i := 0; len(b) >= int(h.length); i, b = i+1, b[h.length:] {
-		d.gptEntry(t, i+1, b[:gptEntry])
+	return c
+}
+
+// table lists the entries.
+func (c gptCopy) table(d *disk, sector int64) *Table {
+	if c.head.sector != 0 {
+		sector = c.head.sector
 	}
-	return t, err
+	t := &Table{Type: "gpt", ID: c.head.id, SectorSize: sector, Partitions: []Partition{}}
+	length := int(c.head.length)
+	for i, b := 1, c.entries; length >= gptEntry && len(b) >= length; i, b = i+1, b[length:] {
+		d.gptEntry(t, i, b[:gptEntry])
+	}
+	return t
 }
 
 // gptEntry is UEFI 2.10 §5.3.3.
@@ -183,12 +214,6 @@ func (d *disk) gptEntry(t *Table, number int, b []byte) {
 	}
 	p.Start, p.Size = int64(first)*t.SectorSize, int64(last-first+1)*t.SectorSize
 	t.add(p)
-}
-
-// mixed says whether the MBR has partitions beside the protective one.
-func (t *Table) mixed(entries []mbrEntry) *Table {
-	t.Hybrid = slices.ContainsFunc(entries, func(e mbrEntry) bool { return e.used() && e.kind != protective })
-	return t
 }
 
 // guid is a GUID as text: UEFI 2.10, appendix A.

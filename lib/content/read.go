@@ -17,7 +17,7 @@ const (
 
 // runs are what is read of a volume at once, where a read may cost a round trip: most superblocks; ZFS; ISO 9660; btrfs,
 // UFS and swap space of pages of 64 KiB.
-var runs = []struct{ off, n int64 }{{0, 8 << 10}, {16 << 10, 1 << 10}, {32 << 10, 2 << 10}, {65024, wholeHead - 65024}}
+var runs = []struct{ off, n int64 }{{0, 10 << 10}, {16 << 10, 1 << 10}, {32 << 10, 2 << 10}, {65024, wholeHead - 65024}}
 
 // errBudget says that no more may be read.
 var errBudget = errors.New("budget is used up")
