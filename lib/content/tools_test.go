@@ -217,6 +217,36 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// TestISO is of an ISO 9660 image with a partition table and a filesystem behind it.
+func TestISO(t *testing.T) {
+	testimage.Require(t, "xorriso", "sfdisk", "mkfs.vfat")
+	dir, esp := t.TempDir(), blank(t, 2<<20)
+	if _, err := testimage.Run(t.Context(), "mkfs.vfat", "-n", "ESP", esp); err != nil {
+		t.Fatal(err)
+	}
+	for table, more := range map[string][]string{"mbr": nil, "gpt": {"-appended_part_as_gpt"}} {
+		path := filepath.Join(dir, table)
+		args := append([]string{"-as", "mkisofs", "-quiet", "-V", "HYBRID", "-append_partition", "2", "0xef", esp, "-o", path}, more...)
+		if _, err := testimage.Run(t.Context(), "xorriso", append(args, t.TempDir())...); err != nil {
+			t.Fatal(err)
+		}
+		got := inspect(t, path, content.Options{})
+		if got.Filesystem == nil || got.Filesystem.Type != "iso9660" || got.Filesystem.Label != "HYBRID" || got.Table == nil || got.Problems != nil {
+			t.Fatalf("%s: got %+v", table, got)
+		}
+		if fs := got.Table.Partitions[1].Filesystem; fs == nil || fs.Label != "ESP" {
+			t.Errorf("%s: second partition %+v", table, fs)
+		}
+		out, err := testimage.Run(t.Context(), "sfdisk", "--json", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have, want := tell(*got.Table), theirs(t, out, path); have != want {
+			t.Errorf("got\n%s\nsfdisk\n%s", have, want)
+		}
+	}
+}
+
 // tell is a table in lines.
 func tell(t content.Table) string {
 	var b strings.Builder
@@ -245,7 +275,7 @@ func theirs(t *testing.T, out []byte, disk string) string {
 	}
 	table := content.Table{Type: x.PartitionTable.Label, ID: x.PartitionTable.ID, SectorSize: 512}
 	if table.Type == "dos" {
-		table.Type = "mbr"
+		table.Type, table.ID = "mbr", strings.TrimPrefix(table.ID, "0x00000000")
 	}
 	for _, p := range x.PartitionTable.Partitions {
 		q := content.Partition{Type: p.Type, Name: p.Name, ID: p.UUID, Start: p.Start * 512, Size: p.Size * 512,

@@ -2,7 +2,7 @@ package content
 
 // mbrTypes are the types that are met in images; the names are sfdisk's.
 var mbrTypes = map[byte]string{
-	0x01: "FAT12", 0x04: "FAT16 <32M", 0x05: "Extended", 0x06: "FAT16", 0x07: "HPFS/NTFS/exFAT", 0x0b: "W95 FAT32", 0x0c: "W95 FAT32 (LBA)",
+	0x00: "Empty", 0x01: "FAT12", 0x04: "FAT16 <32M", 0x05: "Extended", 0x06: "FAT16", 0x07: "HPFS/NTFS/exFAT", 0x0b: "W95 FAT32", 0x0c: "W95 FAT32 (LBA)",
 	0x0e: "W95 FAT16 (LBA)", 0x0f: "W95 Ext'd (LBA)", 0x17: "Hidden HPFS/NTFS", 0x27: "Hidden NTFS WinRE", 0x41: "PPC PReP Boot", 0x42: "SFS",
 	0x82: "Linux swap / Solaris", 0x83: "Linux", 0x85: "Linux extended", 0x8e: "Linux LVM", 0xa5: "FreeBSD", 0xa6: "OpenBSD", 0xa9: "NetBSD",
 	0xaf: "HFS / HFS+", 0xda: "Non-FS data", protective: "GPT", 0xef: "EFI (FAT-12/16/32)", 0xfb: "VMware VMFS", 0xfd: "Linux raid autodetect",
