@@ -99,7 +99,9 @@ func TestFilesystems(t *testing.T) {
 				t.Fatalf("got %+v", got)
 			}
 			compare(t, *got.Filesystem, c.want, blkid(t, path))
-			inPartition(t, path, *got.Filesystem)
+			if c.size <= 128<<20 { // to copy more takes its time
+				inPartition(t, path, *got.Filesystem)
+			}
 		})
 	}
 }
