@@ -10,7 +10,10 @@ PATH=$PATH:/usr/sbin:/sbin # mke2fs, losetup and nginx lie there, and not every 
 needs=(
 	"qemu-img qemu-utils" "qemu-io qemu-utils" "nginx nginx-light" "xz xz-utils" "zstd zstd" "bzip2 bzip2"
 	"lbzip2 lbzip2" "pigz pigz" "gzip gzip" "curl curl" "nbdcopy libnbd-bin" "mke2fs e2fsprogs"
-	"losetup mount" "mkfs.vfat dosfstools" "strace strace" "openssl openssl"
+	"losetup mount" "sfdisk fdisk" "mkfs.vfat dosfstools" "mkfs.xfs xfsprogs" "mkfs.btrfs btrfs-progs" "mkntfs ntfs-3g"
+	"mkfs.exfat exfatprogs" "mkfs.f2fs f2fs-tools" "mkfs.erofs erofs-utils" "mksquashfs squashfs-tools" "makefs makefs"
+	"xorriso xorriso" "zip zip" "wimlib-imagex wimtools" "ewfacquirestream ewf-tools" "create_compressed_fs cloop-utils"
+	"mkswap util-linux" "blkid util-linux" "strace strace" "openssl openssl"
 )
 if [ "${1:-}" = all ]; then
 	needs+=("gcc gcc" "git git") # the race detector is cgo

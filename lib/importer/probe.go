@@ -3,9 +3,11 @@ package importer
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
+	"github.com/cdictl/cdictl/lib/content"
 	"github.com/cdictl/cdictl/lib/format"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/source"
@@ -19,10 +21,23 @@ type Info struct {
 	Identity string `json:"identity,omitempty"`
 	// VirtualSizeUnknown: the content comes through a codec or without a length, and only its end would tell.
 	VirtualSizeUnknown bool `json:"virtual-size-unknown,omitempty"`
+	// Content is what the disk holds, where Inspect could look; ours.
+	Content *content.Summary `json:"content,omitempty"`
 }
 
 // Probe reads the metadata of an image and nothing else. A backing file is named, not opened.
 func Probe(ctx context.Context, s source.Source, o Options) (Info, error) {
+	return probe(ctx, s, o, false)
+}
+
+// Inspect is Probe and a look into the disk, for its partitions and filesystems. It reads no more than the start of what
+// comes in order only, and where reads cost a round trip 1 MiB of what is stored. What it cannot look into, or what lies in
+// there, is no error: it says so.
+func Inspect(ctx context.Context, s source.Source, o Options) (Info, error) {
+	return probe(ctx, s, o, true)
+}
+
+func probe(ctx context.Context, s source.Source, o Options, look bool) (Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c, err := open(ctx, s, o, verify.Digest{})
@@ -37,7 +52,10 @@ func Probe(ctx context.Context, s source.Source, o Options) (Info, error) {
 	info.Source, info.Filename, info.Codec, info.Identity = c.name, c.name, c.codec, c.info.Identity
 	info.nameExtents()
 	info.StoredSize, info.ActualSize = max(c.info.Size, 0), c.info.Allocated
-	return info, nil
+	if look {
+		info.Content, err = c.inspect(ctx, &info)
+	}
+	return info, err
 }
 
 func (c *opened) describe(ctx context.Context) (Info, error) {
@@ -47,7 +65,7 @@ func (c *opened) describe(ctx context.Context) (Info, error) {
 		d, err := c.format.Describe(ctx, c.random, c.info.Size, o)
 		return Info{Details: d}, err
 	case c.format.Random:
-		d, err := c.format.Describe(ctx, prefix(c.head), -1, o)
+		d, err := c.describeStart(ctx, o)
 		unknown := d.VirtualSize < 0
 		d.VirtualSize = max(d.VirtualSize, 0)
 		return Info{Details: d, VirtualSizeUnknown: unknown}, err
@@ -56,6 +74,31 @@ func (c *opened) describe(ctx context.Context) (Info, error) {
 		return Info{Details: format.Details{Format: c.format.Name, VirtualSize: size}}, err
 	}
 	return Info{Details: format.Details{Format: c.format.Name}, VirtualSizeUnknown: true}, nil
+}
+
+// maxStart is how much of a stream is read at most for the metadata of an image that has them behind its header. A VHDX
+// has its log, and mostly the BAT, before them: 4 MiB suit disks of some TiB.
+const maxStart = 8 << 20
+
+// describeStart describes what comes in order only: by what was seen of it, and if that does not tell the virtual size by more.
+func (c *opened) describeStart(ctx context.Context, o format.Options) (format.Details, error) {
+	d, err := c.format.Describe(ctx, prefix(c.head), -1, o)
+	var start []byte
+	for n := int64(1 << 20); err == nil && d.VirtualSize < 0 && n <= maxStart; n *= 2 {
+		more, wrong := io.ReadAll(io.LimitReader(c.content, n-int64(len(start))))
+		if wrong != nil {
+			return d, wrong
+		}
+		start = append(start, more...)
+		size := int64(-1)
+		if int64(len(start)) < n {
+			size = int64(len(start)) // all of it
+		}
+		if d, err = c.format.Describe(ctx, prefix(start), size, o); size >= 0 {
+			break
+		}
+	}
+	return d, err
 }
 
 // Explanation says what an import will do.
@@ -142,6 +185,9 @@ func (i Info) String() string {
 	}
 	for _, s := range i.Snapshots {
 		line("snapshot", fmt.Sprintf("%s %q %s, %s", s.ID, s.Name, time.Unix(s.DateSec, s.DateNsec).UTC().Format(time.DateTime), sizeText(s.VirtualSize)))
+	}
+	if i.Content != nil {
+		contentLines(i.Content, line)
 	}
 	return b.String()
 }

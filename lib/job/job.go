@@ -62,6 +62,8 @@ type HTTP struct {
 	// CAPath is a PEM bundle or a folder of them, trusted beside the system's.
 	CAPath   string `json:"caPath,omitempty"`
 	Insecure bool   `json:"insecureSkipVerify,omitempty"`
+	// Disk is the name or the number of the disk to take out of an archive (an OVA, a tar); empty: the only one.
+	Disk string `json:"disk,omitempty"`
 	// Proxy is the URL of a proxy; empty: none in a pod, the environment's on a laptop.
 	Proxy string `json:"proxy,omitempty"`
 }

@@ -21,7 +21,7 @@ func full() job.Spec {
 	return job.Spec{
 		Version: job.Version, UID: "0b1c", Checksum: "sha256:" + strings.Repeat("ab", 32), Preallocate: true, StateDir: job.StateDir, Scratch: "/scratch",
 		Source: job.Source{HTTP: &job.HTTP{URL: "https://h.example/a.qcow2", Headers: []string{"X-A: b"}, SecretHeaderPaths: []string{job.HeaderDir + "/0"},
-			UsernamePath: job.SecretDir + "/accessKeyId", PasswordPath: job.SecretDir + "/secretKey", CAPath: job.CADir, Insecure: true, Proxy: "proxy:3128"}},
+			UsernamePath: job.SecretDir + "/accessKeyId", PasswordPath: job.SecretDir + "/secretKey", CAPath: job.CADir, Insecure: true, Disk: "disk-2.vmdk", Proxy: "proxy:3128"}},
 		Target: job.Target{File: job.DiskPath, Size: 1 << 30, Overhead: "0.055", Replace: true, Mode: "0660", UID: ptr(107), GID: ptr(107)},
 	}
 }
@@ -110,6 +110,8 @@ func TestValidate(t *testing.T) {
 		{"secret header", func(s *job.Spec) { s.Source.HTTP.SecretHeaderPaths[0] = "" }, "source.http.secretHeaderPaths[0]: is empty"},
 		{"password alone", func(s *job.Spec) { s.Source.HTTP.UsernamePath = "" }, "source.http.usernamePath: empty"},
 		{"CA", func(s *job.Spec) { s.Source.HTTP.CAPath = "a\x00b" }, "source.http.caPath: "},
+		{"disk of two lines", func(s *job.Spec) { s.Source.HTTP.Disk = "a\nb" }, `source.http.disk: "a\nb"`},
+		{"long name of a disk", func(s *job.Spec) { s.Source.HTTP.Disk = strings.Repeat("a", 1025) }, "source.http.disk: "},
 		{"no target", func(s *job.Spec) { s.Target = job.Target{} }, "target: 0 of file and device are set"},
 		{"two targets", func(s *job.Spec) { s.Target.Device = "/dev/x" }, "target: 2 of file and device are set"},
 		{"detour", func(s *job.Spec) { s.Target.File = "/data/../etc/passwd" }, `"/etc/passwd" is meant`},

@@ -21,6 +21,7 @@ const (
 	maxURL     = 8 << 10
 	maxHeaders = 256
 	maxPath    = 4096
+	maxDisk    = 1024 // more than the name of a file in an archive may have with us
 )
 
 // problems are what is wrong with a Spec, each with the path of its field.
@@ -103,6 +104,9 @@ func (h *HTTP) validate(p *problems) {
 	p.path("source.http.usernamePath", h.UsernamePath)
 	p.path("source.http.passwordPath", h.PasswordPath)
 	p.path("source.http.caPath", h.CAPath)
+	if len(h.Disk) > maxDisk || strings.ContainsFunc(h.Disk, unicode.IsControl) {
+		p.add("source.http.disk", "%.60q, not at most %d characters without control characters", h.Disk, maxDisk)
+	}
 	if h.PasswordPath != "" && h.UsernamePath == "" {
 		p.add("source.http.usernamePath", "empty, but passwordPath is set")
 	}

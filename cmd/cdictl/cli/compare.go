@@ -26,13 +26,17 @@ func (a *app) compareCommand() *cobra.Command {
 		Short: "Tell whether two images hold the same disk",
 		Long: `Compares what the guests would see of two images, of any formats and from anywhere. What both have no data for is not read.
 A disk that is longer by zeros only is the same. The exit status is 0 if they are the same, and 1 if they differ, as with
-"qemu-img compare"; any error without a code of its own is 4 here. --snapshot and --allow-backing are for both.`,
+"qemu-img compare"; any error without a code of its own is 4 here. --snapshot and --allow-backing are for both, --disk is
+for A and --disk-b for B.`,
 		Example: `%[1]s compare disk.img server.qcow2
-%[1]s compare server.qcow2 https://cloud.example/images/server.qcow2`,
+%[1]s compare server.qcow2 https://cloud.example/images/server.qcow2
+%[1]s compare --disk 2 appliance.ova data.img`,
 		Args: arguments("A", "B"),
 	}
 	c.Annotations = map[string]string{exitNote: "1 the disks differ\n4 any other error"}
 	f.register(c)
+	c.Flags().Lookup("disk").Usage = "the disk to take out of A, if that is an archive (OVA, tar), by its `name or number` (default: the only one)"
+	c.Flags().StringVar(&f.diskB, "disk-b", "", "the same out of B, by its `name or number`")
 	return a.command(c, func(c *cobra.Command, args []string) error {
 		if args[0] == "-" && args[1] == "-" {
 			return usagef("only one of A and B can be stdin")

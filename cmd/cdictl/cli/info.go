@@ -23,9 +23,10 @@ func (a *app) infoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "info SOURCE [flags]",
 		Short: "Tell what an image is, reading only its metadata",
-		Long: `Tells format, codec, sizes, snapshots, backing file and features of an image. Over http only metadata is fetched where
-the server can send ranges. A backing file is named, never opened. With -o json, fields have the names that
-"qemu-img info --output=json" gives them, where it has them.`,
+		Long: `Tells format, codec, sizes, snapshots, backing file and features of an image, and what is on the disk: its partitions, its
+filesystems, an ISO 9660 image. Over http only metadata is fetched where the server can send ranges, and of the disk no
+more than 1 MiB. Of a stream only the start is looked at. A backing file is named, never opened. With -o json, fields have
+the names that "qemu-img info --output=json" gives them, where it has them; what is on the disk is in "content".`,
 		Example: `%[1]s info https://cloud.example/images/server.qcow2
 %[1]s info -o json server.qcow2 | jq '."virtual-size"'
 curl -s https://host.example/server.raw.xz | %[1]s info -`,
@@ -55,7 +56,7 @@ func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
 	if err != nil {
 		return err
 	}
-	info, err := importer.Probe(ctx, src, importer.Options{Limits: limits, Disk: f.disk, OnRetry: m.Retry})
+	info, err := importer.Inspect(ctx, src, importer.Options{Limits: limits, Disk: f.disk, OnRetry: m.Retry})
 	if err != nil {
 		return err
 	}

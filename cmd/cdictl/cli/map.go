@@ -20,6 +20,7 @@ type readFlags struct {
 	http    httpFlags
 	limits  limitFlags
 	scratch string
+	diskB   string // of the second disk, in compare
 }
 
 func (f *readFlags) register(c *cobra.Command) {
@@ -30,7 +31,7 @@ func (f *readFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.scratch, "scratch", "", "`folder` for a sparse copy of what only comes in order (default: refuse it)")
 }
 
-// open opens the disks that args name.
+// open opens the disks that args name, two at most.
 func (f *readFlags) open(ctx context.Context, a *app, args ...string) (disks []*importer.Disk, err error) {
 	m := meter.Start(meter.Options{Mode: meter.None, Out: a.talk, Quiet: f.output.quiet, Clean: clean}) // for retries
 	defer m.Stop()
@@ -49,7 +50,8 @@ func (f *readFlags) open(ctx context.Context, a *app, args ...string) (disks []*
 	if by.HTTP, err = f.http.options(); err != nil {
 		return nil, err
 	}
-	for _, arg := range args {
+	for i, arg := range args {
+		o.Disk = []string{f.image.disk, f.diskB}[i]
 		src, err := a.source(arg, by)
 		if err != nil {
 			return disks, err

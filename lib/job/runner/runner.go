@@ -86,6 +86,9 @@ func (r *run) run(ctx context.Context) error {
 	if req.Source, err = r.source(); err != nil {
 		return err
 	}
+	if h := r.spec.Source.HTTP; h != nil {
+		req.Disk = h.Disk
+	}
 	r.done, err = importer.Import(ctx, req)
 	return err
 }
