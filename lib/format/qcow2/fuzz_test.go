@@ -3,13 +3,17 @@ package qcow2
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
+	"github.com/cdictl/cdictl/lib/format/formattest"
+	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/transfer/transfertest"
 )
 
 const fuzzVirtual = 16 << 20
@@ -64,6 +68,23 @@ func FuzzOpen(f *testing.F) {
 		if err == nil && snapshot != "" && descErr != nil {
 			t.Fatalf("opened a snapshot, but: %v", descErr)
 		}
+	})
+}
+
+// FuzzConvert lets anything pass as a stream.
+func FuzzConvert(f *testing.F) {
+	for i, b := range fuzzSeeds(f) {
+		f.Add(b, "", []byte{byte(i), 200, 3, 129})
+		f.Add(b, "one", []byte{128 + byte(i/2), 90})
+	}
+	f.Fuzz(func(t *testing.T, b []byte, snapshot string, script []byte) {
+		o := Options{Limits: limits.Limits{VirtualSize: 4 << 20, Metadata: 4 << 20}, Snapshot: snapshot}
+		transfertest.Convert(t, b, formattest.Reader{
+			Open: func(blob io.ReaderAt, size int64) (image.Image, error) {
+				return Open(t.Context(), blob, size, o)
+			},
+			Learner: func() image.Learner { return NewLearner(o) },
+		}, script)
 	})
 }
 

@@ -183,26 +183,7 @@ func readAll(t testing.TB, b []byte, o Options) ([]byte, error) {
 
 // learnAll lets a Learner put the disk together.
 func learnAll(b []byte, o Options) ([]byte, error) {
-	l := NewLearner(o)
-	runs, err := formattest.Learn(l, bytes.NewReader(b), int64(len(b)))
-	if err == nil {
-		err = l.Finish(int64(len(b)))
-	}
-	if err != nil {
-		return nil, err
-	}
-	disk := make([]byte, l.Size())
-	for _, r := range runs {
-		if r.Packed {
-			err = l.Unpack(disk[r.Guest:][:r.Length], b[r.Stored:][:min(r.StoredLength, int64(len(b))-r.Stored)])
-		} else {
-			copy(disk[r.Guest:][:r.Length], b[r.Stored:])
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return disk, nil
+	return formattest.LearnDisk(NewLearner(o), b)
 }
 
 func check(t *testing.T, how string, err error, h hostile) {
