@@ -3,14 +3,11 @@ package qcow2
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
-	"github.com/cdictl/cdictl/lib/format/formattest"
-	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/transfer/transfertest"
@@ -79,12 +76,7 @@ func FuzzConvert(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, snapshot string, script []byte) {
 		o := Options{Limits: limits.Limits{VirtualSize: 4 << 20, Metadata: 4 << 20}, Snapshot: snapshot}
-		transfertest.Convert(t, b, formattest.Reader{
-			Open: func(blob io.ReaderAt, size int64) (image.Image, error) {
-				return Open(t.Context(), blob, size, o)
-			},
-			Learner: func() image.Learner { return NewLearner(o) },
-		}, script)
+		transfertest.Convert(t, b, limited(t, o), script)
 	})
 }
 
@@ -104,20 +96,7 @@ func FuzzDifferential(f *testing.F) {
 	}
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, which uint8, changes []byte) {
-		b := bytes.Clone(seeds[int(which)%len(seeds)])
-		places := interesting(b)
-		for ; len(changes) >= 7; changes = changes[7:] {
-			at := (places[int(changes[0])%len(places)] + int(binary.BigEndian.Uint16(changes[1:]))%2048) % (len(b) - 4)
-			v := binary.BigEndian.Uint32(changes[3:])
-			old := binary.BigEndian.Uint32(b[at:])
-			switch changes[3] % 3 {
-			case 1:
-				v |= old
-			case 2:
-				v += old
-			}
-			binary.BigEndian.PutUint32(b[at:], v)
-		}
+		b := change(seeds[int(which)%len(seeds)], changes)
 		got, err := readAll(t, b, Options{Limits: limits.Limits{VirtualSize: fuzzVirtual, Metadata: 4 << 20}})
 		if err != nil {
 			return
@@ -142,6 +121,25 @@ func FuzzDifferential(f *testing.F) {
 			t.Fatalf("qemu-img reads other bytes (%d, ours %d); the image is in %s", len(want), len(got), keep)
 		}
 	})
+}
+
+// change makes changes, of 7 bytes each, in a copy of b.
+func change(b, changes []byte) []byte {
+	b = bytes.Clone(b)
+	places := interesting(b)
+	for ; len(changes) >= 7; changes = changes[7:] {
+		at := (places[int(changes[0])%len(places)] + int(binary.BigEndian.Uint16(changes[1:]))%2048) % (len(b) - 4)
+		v := binary.BigEndian.Uint32(changes[3:])
+		old := binary.BigEndian.Uint32(b[at:])
+		switch changes[3] % 3 {
+		case 1:
+			v |= old
+		case 2:
+			v += old
+		}
+		binary.BigEndian.PutUint32(b[at:], v)
+	}
+	return b
 }
 
 // interesting is where a valid image has its header, L1, first L2 tables and snapshot table.
