@@ -142,11 +142,11 @@ func change(b, changes []byte) []byte {
 	return b
 }
 
-// interesting is where a valid image has its header, L1, first L2 tables and snapshot table.
+// interesting is where a valid image has its header, L1, first L2 tables, snapshot and refcount table.
 func interesting(b []byte) []int {
 	be := binary.BigEndian
 	l1 := int(be.Uint64(b[40:]))
-	places := []int{0, 20, 72, l1, int(be.Uint64(b[64:]))}
+	places := []int{0, 20, 72, l1, int(be.Uint64(b[64:])), int(be.Uint64(b[48:]))}
 	for i := range min(4, int(be.Uint32(b[36:]))) {
 		if l2 := int(be.Uint64(b[l1+8*i:]) & offsetMask); l2 > 0 {
 			places = append(places, l2, l2)

@@ -31,15 +31,20 @@ func Grow(ctx context.Context, f GrowFile, stored, size int64, l limits.Limits) 
 		return err
 	}
 	// A last cluster that is stored only as far as the disk reached becomes whole.
-	if n := g.stored - stored; n > 0 {
-		if _, err := f.WriteAt(make([]byte, n), stored); err != nil {
-			return err
+	whole := func() error {
+		if stored == g.stored {
+			return nil
 		}
+		_, err := f.WriteAt(make([]byte, g.stored-stored), stored)
+		return err
 	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need > int64(g.h.l1Size) {
-		if err := g.moveL1(need); err != nil {
-			return err
-		}
+		err = g.moveL1(need, whole)
+	} else {
+		err = whole()
+	}
+	if err != nil {
+		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err
@@ -176,7 +181,8 @@ func (g *grower) nothingBehind(ctx context.Context) error {
 }
 
 // moveL1 lays what is new behind the end of the file: a larger refcount table if one is needed, refcount blocks, L1 table.
-func (g *grower) moveL1(entries int64) error {
+// begin is called when nothing is in the way, before anything is written.
+func (g *grower) moveL1(entries int64, begin func() error) error {
 	cluster, per := g.d.cluster(), g.perBlock()
 	whole := func(n int64) int64 { return (n + cluster - 1) / cluster }
 	first := whole(g.stored)
@@ -206,6 +212,9 @@ func (g *grower) moveL1(entries int64) error {
 	atTable, atBlocks := first, first+table
 	atL1 := atBlocks + int64(len(blocks))
 	end := atL1 + l1
+	if err := g.checkBlocks(first, end); err != nil {
+		return err
+	}
 	// Nothing that is taken may be in use, as by clusters that were allocated and not written.
 	for c := first; c < end; c++ {
 		switch n, err := g.refcount(c); {
@@ -214,6 +223,9 @@ func (g *grower) moveL1(entries int64) error {
 		case n != 0:
 			return errdef.WithHint(unsupported("clusters behind the end of the file are in use"), "qemu-img resize")
 		}
+	}
+	if err := begin(); err != nil {
+		return err
 	}
 	entriesOf := append([]uint64(nil), g.table...)
 	if table > 0 {

@@ -29,14 +29,14 @@ const (
 
 // Convert lets blob, which may be hostile in every way, pass through transfer.Convert, cut in pieces as script says, and
 // holding as much of it as script says. What comes out must be what the Learner finds with the whole file at hand, which
-// is what Open reads if it reads it; where the Learner has an error, Convert must have one, of a class. What it refuses for
-// want of memory, of another pass or of a spool is no finding.
+// is what Open reads if it reads it; where the Learner has an error, Convert must have one, of a class. (Which files only
+// one of Open and the Learner reads is for the format's own tests.) What Convert refuses for want of memory, of another
+// pass or of a spool is no finding.
 func Convert(t testing.TB, blob []byte, r formattest.Reader, script []byte) {
 	t.Helper()
 	want, wantErr := formattest.LearnDisk(r.Learner(), blob)
-	opened, openErr := open(blob, r)
-	if openErr == nil && (wantErr != nil || !bytes.Equal(opened, want)) {
-		t.Fatalf("Open reads a disk of %d bytes, the Learner one of %d, %v", len(opened), len(want), wantErr)
+	if opened, err := open(blob, r); err == nil && wantErr == nil && !bytes.Equal(opened, want) {
+		t.Fatalf("Open reads a disk of %d bytes, the Learner another of %d", len(opened), len(want))
 	}
 	s, d := newScript(script), &disk{t: t}
 	c, err := s.convert(t, blob, r.Learner(), d)
