@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime/metrics"
 	"strings"
 	"testing"
 
@@ -101,19 +100,12 @@ func (s *script) convert(t testing.TB, blob []byte, l image.Learner, d *disk) (t
 	if s.spool != nil {
 		co.Spool = func() (transfer.SpoolFile, error) { return s.spool, nil }
 	}
-	before := allocated()
+	before := formattest.Allocated()
 	c, err := transfer.Convert(t.Context(), d, reader(), l, co, transfer.Options{Workers: 2, Segment: 64 << 10, MaxIndex: maxIndex})
-	if n := allocated() - before; n > maxAllocated+uint64(4*len(blob)+len(d.data)) {
+	if n := formattest.Allocated() - before; n > maxAllocated+uint64(4*len(blob)+len(d.data)) {
 		t.Fatalf("%+v: %d bytes were allocated for a file of %d and a disk of %d", s, n, len(blob), len(d.data))
 	}
 	return c, err
-}
-
-// allocated is how much was ever allocated on the heap. runtime.ReadMemStats would stop the world for it.
-func allocated() uint64 {
-	m := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(m)
-	return m[0].Value.Uint64()
 }
 
 // excused says whether a stream of n bytes may end in err although a file would be read.
