@@ -133,6 +133,10 @@ func newGrower(ctx context.Context, f GrowFile, stored, size int64, l limits.Lim
 	if g.d, err = newDisk(ctx, zeroBehind{f, stored}, whole, h, root{h.l1Offset, h.l1Size, h.size}, Options{Limits: l}); err != nil {
 		return nil, err
 	}
+	// A reader needs as much of the L1 table as the disk takes, which may be nothing; it is moved as a whole.
+	if n := uint64(h.l1Size) * 8; n > 0 && (h.l1Offset&uint64(h.clusterSize()-1) != 0 || h.l1Offset > uint64(whole) || n > uint64(whole)-h.l1Offset) {
+		return nil, corrupt("L1 table at %d (%d bytes) is not aligned, or lies past the end of the stored file (%d bytes)", h.l1Offset, n, stored)
+	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need*8 > maxL1Bytes {
 		return nil, unsupported("a disk of %d bytes is too large for clusters of %d", size, g.d.cluster())
 	}

@@ -44,7 +44,7 @@ func refFaults(t testing.TB, b []byte) (leaks, harm []refFault, ok bool) {
 	}
 	used := make([]uint64, whole>>h.clusterBits)
 	use := func(off, n int64) {
-		for c := off >> h.clusterBits; n > 0 && c <= (off+n-1)>>h.clusterBits && c < int64(len(used)); c++ {
+		for c := off >> h.clusterBits; n > 0 && off >= 0 && c <= (off+n-1)>>h.clusterBits && c < int64(len(used)); c++ {
 			used[c]++
 		}
 	}
