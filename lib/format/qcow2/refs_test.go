@@ -29,7 +29,8 @@ func refFaults(t testing.TB, b []byte) (leaks, harm []refFault, ok bool) {
 		return nil, nil, false
 	}
 	h, err := parseHeader(p)
-	if err != nil || h.readable(false) != nil || h.checkTables(size) != nil || h.snapshots > 0 || h.bitmaps > 0 || h.refClusters == 0 {
+	if err != nil || h.readable(false) != nil || h.checkTables(size) != nil || h.snapshots > 0 || h.bitmaps > 0 || h.refClusters == 0 ||
+		h.l1Size > 0 && h.l1Offset > uint64(size) {
 		return nil, nil, false
 	}
 	whole := (size + h.clusterSize() - 1) &^ (h.clusterSize() - 1)
@@ -44,7 +45,7 @@ func refFaults(t testing.TB, b []byte) (leaks, harm []refFault, ok bool) {
 	}
 	used := make([]uint64, whole>>h.clusterBits)
 	use := func(off, n int64) {
-		for c := off >> h.clusterBits; n > 0 && off >= 0 && c <= (off+n-1)>>h.clusterBits && c < int64(len(used)); c++ {
+		for c := off >> h.clusterBits; n > 0 && c <= (off+n-1)>>h.clusterBits && c < int64(len(used)); c++ {
 			used[c]++
 		}
 	}
