@@ -2,6 +2,7 @@ package vhdx
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -76,6 +77,22 @@ func TestLogOfZeros(t *testing.T) {
 	logged(v, v.LogEntry(0, writes...))
 	_, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{Metadata: 2 << 20})
 	if !errors.Is(err, errdef.ErrLimit) || !strings.Contains(err.Error(), "20000 writes") {
+		t.Error(err)
+	}
+}
+
+// TestLogEntriesOverEntries has a log of which every sector claims to begin an entry as long as the log.
+func TestLogEntriesOverEntries(t *testing.T) {
+	defer formattest.Frugal(t)()
+	const at, n = 8 << 20, 12 << 20
+	v := testimage.CraftSmallVHDX(512, "")
+	e := v.LogEntry(0)
+	binary.LittleEndian.PutUint32(e[8:], n)
+	v.B = append(v.B, make([]byte, at-len(v.B))...)
+	v.B = append(v.B, bytes.Repeat(e, n/4096)...)
+	both(v, func(h int) { v.U32(h+68, n).U64(h+72, at); copy(v.B[h+48:], v.LogID[:]) })
+	_, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{})
+	if !errors.Is(err, errdef.ErrCorrupt) || !strings.Contains(err.Error(), "entries over entries") {
 		t.Error(err)
 	}
 }
