@@ -31,7 +31,9 @@ func TestLogWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img.Close()
+	if err := img.Close(); err != nil {
+		t.Error(err)
+	}
 	if runs, err := formattest.Learn(NewLearner(limits.Limits{}), bytes.NewReader(v.B), int64(len(v.B))); err != nil || len(runs) > 0 {
 		t.Errorf("%v, %v", runs, err)
 	}
