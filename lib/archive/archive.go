@@ -22,12 +22,14 @@ import (
 	"github.com/cdictl/cdictl/lib/verify"
 )
 
-// Bounds. A description of one machine has some 10 KiB, and its manifest a line for each file.
+// Bounds. A description of one machine has some 10 KiB, and its manifest a line for each file. Made of nothing but
+// attributes, a description takes fifty times its length in memory.
 const (
-	maxDescription = 4 << 20
+	maxDescription = 1 << 20
 	maxManifest    = 1 << 20
 	maxMembers     = 10_000
-	maxListed      = 20 // names in a message
+	maxName        = 4096 // PATH_MAX
+	maxListed      = 20   // names in a message
 )
 
 // Options say which disk is meant. The zero value is useful.
@@ -88,6 +90,9 @@ func (f *files) next() (member, error) {
 		}
 		if f.n++; f.n > maxMembers {
 			return member{}, fmt.Errorf("archive: more than %d members: %w", maxMembers, errdef.ErrLimit)
+		}
+		if len(h.Name) > maxName {
+			return member{}, fmt.Errorf("archive: member %.40q… has a name of %d bytes, more than %d: %w", h.Name, len(h.Name), maxName, errdef.ErrLimit)
 		}
 		m := member{name: clean(h.Name), offset: f.pos(), size: h.Size, sparse: isSparse(h)}
 		f.end = m.offset
@@ -169,7 +174,7 @@ func choose(list []candidate, disk string) (int, error) {
 			return 0, nil
 		}
 		return 0, errdef.WithHint(fmt.Errorf("archive: %d disks, and it was not said which: %s: %w", len(list), listed(list), errdef.ErrUsage),
-			"choose one by its name or number: --disk "+strconv.Quote(list[0].names[0]))
+			"choose one by its name or number: --disk "+fmt.Sprintf("%.100q", list[0].names[0]))
 	}
 	for i, c := range list {
 		for _, n := range c.names {
@@ -181,7 +186,7 @@ func choose(list []candidate, disk string) (int, error) {
 	if n, err := strconv.Atoi(disk); err == nil && n >= 1 && n <= len(list) {
 		return n - 1, nil
 	}
-	return 0, errdef.WithHint(fmt.Errorf("archive: no disk %q; there is %s: %w", disk, listed(list), errdef.ErrUsage), "give --disk one of these names or numbers")
+	return 0, errdef.WithHint(fmt.Errorf("archive: no disk %.100q; there is %s: %w", disk, listed(list), errdef.ErrUsage), "give --disk one of these names or numbers")
 }
 
 func listed(list []candidate) string {
@@ -199,7 +204,7 @@ func listed(list []candidate) string {
 			fmt.Fprintf(&b, " (%d bytes)", c.size)
 		}
 		if c.note != "" {
-			fmt.Fprintf(&b, " (%s)", c.note)
+			fmt.Fprintf(&b, " (%.60s)", c.note)
 		}
 	}
 	return b.String()

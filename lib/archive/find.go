@@ -90,7 +90,7 @@ func Find(ctx context.Context, ra io.ReaderAt, size int64, o Options) (Disk, err
 }
 
 func missing(ovf *description, name string) error {
-	return fmt.Errorf("archive: %s names the disk %q, which is not in the archive: %w", ovf.name, name, errdef.ErrCorrupt)
+	return fmt.Errorf("archive: %s names the disk %.200q, which is not in the archive: %w", ovf.name, name, errdef.ErrCorrupt)
 }
 
 // disk is the member as a disk.

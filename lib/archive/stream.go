@@ -169,7 +169,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		x.h.Write(p[:n])
 	}
 	switch {
-	case errors.Is(err, io.EOF) && s.rest > 0:
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF) && s.rest > 0:
 		s.err = fmt.Errorf("archive: it ends inside of %q: %w", s.d.Name, errdef.ErrCorrupt)
 	case err != nil && !errors.Is(err, io.EOF):
 		s.err = s.f.wrong(err)

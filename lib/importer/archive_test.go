@@ -17,6 +17,7 @@ import (
 	"github.com/cdictl/cdictl/lib/importer"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/internal/testserver"
+	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/sink/filesink"
 	"github.com/cdictl/cdictl/lib/source"
@@ -162,6 +163,42 @@ func TestArchives(t *testing.T) {
 	}
 	if _, err := importer.Probe(t.Context(), onDisk(t, raw()), importer.Options{Disk: "1"}); !errors.Is(err, errdef.ErrUsage) {
 		t.Errorf("a disk of no archive: %v", err)
+	}
+}
+
+// TestArchiveBombs has members, and whole archives, that become too long.
+func TestArchiveBombs(t *testing.T) {
+	data, zeros := gz(t, bytes.Repeat([]byte{0x55}, 90<<20)), gz(t, make([]byte, 20<<20))
+	ovf := `<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References><File ovf:href="d.gz" ovf:id="f" ovf:compression="gzip"/></References>` +
+		`<DiskSection><Disk ovf:diskId="d" ovf:fileRef="f"/></DiskSection></Envelope>`
+	lim := limits.Limits{Expansion: 100, VirtualSize: 16 << 20}
+	more := lim
+	more.VirtualSize = 1 << 30
+	for _, c := range []struct {
+		name    string
+		content []byte
+		lim     limits.Limits
+		says    string
+	}{
+		{"member of data", tarOf(t, "d.gz", string(data)), more, "that are not zero"},
+		{"member of zeros", tarOf(t, "d.gz", string(zeros)), lim, "virtual size"},
+		{"disk of data", tarOf(t, "vm.ovf", ovf, "d.gz", string(data)), more, "that are not zero"},
+		{"disk of zeros", tarOf(t, "vm.ovf", ovf, "d.gz", string(zeros)), lim, "virtual size"},
+		{"archive of data", gz(t, tarOf(t, "d", strings.Repeat("U", 90<<20))), more, "that are not zero"},
+		{"archive of zeros", gz(t, tarOf(t, "d", string(make([]byte, 20<<20)))), lim, "virtual size"},
+	} {
+		for name, src := range map[string]source.Source{"file": onDisk(t, c.content), "pipe": filesource.FromReader("-", bytes.NewReader(c.content))} {
+			t.Run(c.name+"/"+name, func(t *testing.T) {
+				out := t.TempDir()
+				r := importer.Request{Source: src, Target: filesink.New(filepath.Join(out, "disk"), filesink.Options{})}
+				r.Limits = c.lim
+				_, err := importer.Import(t.Context(), r)
+				if !errors.Is(err, errdef.ErrLimit) || !strings.Contains(err.Error(), c.says) || errdef.Hint(err) == "" {
+					t.Errorf("%v (hint %q), want that it says %q", err, errdef.Hint(err), c.says)
+				}
+				onlyFiles(t, out)
+			})
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package formattest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,10 +22,7 @@ func Agree(t testing.TB, blob []byte, r Reader) ([]byte, error) {
 	t.Helper()
 	ra, size := bytes.NewReader(blob), int64(len(blob))
 	l := r.Learner()
-	learnt, learnErr := Learn(l, ra, size)
-	if learnErr == nil {
-		learnErr = l.Finish(size)
-	}
+	learnt, learnErr := learn(l, ra, size)
 	img, err := r.Open(ra, size)
 	for _, err := range []error{err, learnErr} {
 		if err != nil && errdef.ExitCode(err) == 1 {
@@ -66,31 +64,58 @@ func Agree(t testing.TB, blob []byte, r Reader) ([]byte, error) {
 	return disk, nil
 }
 
-// place puts a disk together from runs.
+// LearnDisk is the disk that l finds in blob, put together from its runs. It suits hostile files, as [Learn] does.
+func LearnDisk(l image.Learner, blob []byte) ([]byte, error) {
+	ra := bytes.NewReader(blob)
+	runs, err := learn(l, ra, ra.Size())
+	if err != nil {
+		return nil, err
+	}
+	return fromRuns(ra, l.Size(), runs, l.Unpack)
+}
+
+// learn is Learn and Finish.
+func learn(l image.Learner, blob io.ReaderAt, size int64) ([]image.Run, error) {
+	runs, err := Learn(l, blob, size)
+	if err == nil {
+		err = l.Finish(size)
+	}
+	return runs, err
+}
+
+// place puts a disk together from runs that must be right.
 func place(t testing.TB, ra io.ReaderAt, size int64, runs []image.Run, unpack func(dst, stored []byte) error) []byte {
 	t.Helper()
+	disk, err := fromRuns(ra, size, runs, unpack)
+	if err != nil {
+		t.Fatalf("ReadAt reads it, but %v", err)
+	}
+	return disk
+}
+
+func fromRuns(ra io.ReaderAt, size int64, runs []image.Run, unpack func(dst, stored []byte) error) ([]byte, error) {
 	disk := make([]byte, size)
 	for _, r := range runs {
 		if r.Guest < 0 || r.Length <= 0 || r.Length > size-r.Guest {
-			t.Fatalf("run %+v does not fit a disk of %d bytes", r, size)
+			panic(misuse("run %+v does not fit a disk of %d bytes", r, size))
 		}
 		dst := disk[r.Guest:][:r.Length]
 		if !r.Packed {
 			if n, err := ra.ReadAt(dst, r.Stored); n < len(dst) {
-				t.Fatalf("run %+v: %v", r, err)
+				return nil, fmt.Errorf("run %+v: %w: %w", r, err, errdef.ErrCorrupt)
 			}
 			continue
 		}
 		stored := make([]byte, r.StoredLength)
 		n, err := ra.ReadAt(stored, r.Stored)
 		if err != nil && !errors.Is(err, io.EOF) {
-			t.Fatalf("run %+v: %v", r, err)
+			return nil, fmt.Errorf("run %+v: %w", r, err)
 		}
 		if err := unpack(dst, stored[:n]); err != nil {
-			t.Fatalf("run %+v: %v, but ReadAt reads it", r, err)
+			return nil, fmt.Errorf("run %+v: %w", r, err)
 		}
 	}
-	return disk
+	return disk, nil
 }
 
 // extents checks that what is said to be zeros is.

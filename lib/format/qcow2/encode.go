@@ -31,7 +31,7 @@ type load struct {
 // made in the order of the disk, so that the result does not depend on them.
 func (e *encoder) data(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	size := max(batchBytes, e.cluster())
+	size := max(min(batchBytes, e.whole(e.size)), e.cluster())
 	free := make(chan *load, 2*e.o.Workers)
 	for range cap(free) {
 		free <- &load{data: make([]byte, size)}

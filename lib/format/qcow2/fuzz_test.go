@@ -10,6 +10,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/transfer/transfertest"
 )
 
 const fuzzVirtual = 16 << 20
@@ -67,6 +68,18 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// FuzzConvert lets anything pass as a stream.
+func FuzzConvert(f *testing.F) {
+	for i, b := range fuzzSeeds(f) {
+		f.Add(b, "", []byte{byte(i), 200, 3, 129})
+		f.Add(b, "one", []byte{128 + byte(i/2), 90})
+	}
+	f.Fuzz(func(t *testing.T, b []byte, snapshot string, script []byte) {
+		o := Options{Limits: limits.Limits{VirtualSize: 4 << 20, Metadata: 4 << 20}, Snapshot: snapshot}
+		transfertest.Convert(t, b, limited(t, o), script)
+	})
+}
+
 // FuzzDifferential changes bytes of good images and compares with qemu-img: what we read without an error must be
 // what it reads. (Where it refuses an image that we read, a table that only a writer needs is broken.)
 //
@@ -83,20 +96,7 @@ func FuzzDifferential(f *testing.F) {
 	}
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, which uint8, changes []byte) {
-		b := bytes.Clone(seeds[int(which)%len(seeds)])
-		places := interesting(b)
-		for ; len(changes) >= 7; changes = changes[7:] {
-			at := (places[int(changes[0])%len(places)] + int(binary.BigEndian.Uint16(changes[1:]))%2048) % (len(b) - 4)
-			v := binary.BigEndian.Uint32(changes[3:])
-			old := binary.BigEndian.Uint32(b[at:])
-			switch changes[3] % 3 {
-			case 1:
-				v |= old
-			case 2:
-				v += old
-			}
-			binary.BigEndian.PutUint32(b[at:], v)
-		}
+		b := change(seeds[int(which)%len(seeds)], changes)
 		got, err := readAll(t, b, Options{Limits: limits.Limits{VirtualSize: fuzzVirtual, Metadata: 4 << 20}})
 		if err != nil {
 			return
@@ -123,11 +123,30 @@ func FuzzDifferential(f *testing.F) {
 	})
 }
 
-// interesting is where a valid image has its header, L1, first L2 tables and snapshot table.
+// change makes changes, of 7 bytes each, in a copy of b.
+func change(b, changes []byte) []byte {
+	b = bytes.Clone(b)
+	places := interesting(b)
+	for ; len(changes) >= 7; changes = changes[7:] {
+		at := (places[int(changes[0])%len(places)] + int(binary.BigEndian.Uint16(changes[1:]))%2048) % (len(b) - 4)
+		v := binary.BigEndian.Uint32(changes[3:])
+		old := binary.BigEndian.Uint32(b[at:])
+		switch changes[3] % 3 {
+		case 1:
+			v |= old
+		case 2:
+			v += old
+		}
+		binary.BigEndian.PutUint32(b[at:], v)
+	}
+	return b
+}
+
+// interesting is where a valid image has its header, L1, first L2 tables, snapshot and refcount table.
 func interesting(b []byte) []int {
 	be := binary.BigEndian
 	l1 := int(be.Uint64(b[40:]))
-	places := []int{0, 20, 72, l1, int(be.Uint64(b[64:]))}
+	places := []int{0, 20, 72, l1, int(be.Uint64(b[64:])), int(be.Uint64(b[48:]))}
 	for i := range min(4, int(be.Uint32(b[36:]))) {
 		if l2 := int(be.Uint64(b[l1+8*i:]) & offsetMask); l2 > 0 {
 			places = append(places, l2, l2)

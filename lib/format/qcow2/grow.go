@@ -32,15 +32,20 @@ func Grow(ctx context.Context, f GrowFile, stored, size int64, l limits.Limits) 
 		return err
 	}
 	// A last cluster that is stored only as far as the disk reached becomes whole.
-	if n := g.stored - stored; n > 0 {
-		if _, err := f.WriteAt(make([]byte, n), stored); err != nil {
-			return err
+	whole := func() error {
+		if stored == g.stored {
+			return nil
 		}
+		_, err := f.WriteAt(make([]byte, g.stored-stored), stored)
+		return err
 	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need > int64(g.h.l1Size) {
-		if err := g.moveL1(need); err != nil {
-			return err
-		}
+		err = g.moveL1(need, whole)
+	} else {
+		err = whole()
+	}
+	if err != nil {
+		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err
@@ -129,6 +134,10 @@ func newGrower(ctx context.Context, f GrowFile, stored, size int64, l limits.Lim
 	if g.d, err = newDisk(ctx, zeroBehind{f, stored}, whole, h, root{h.l1Offset, h.l1Size, h.size}, Options{Limits: l}); err != nil {
 		return nil, err
 	}
+	// A reader needs as much of the L1 table as the disk takes, which may be nothing; it is moved as a whole.
+	if n := uint64(h.l1Size) * 8; n > 0 && (h.l1Offset&uint64(h.clusterSize()-1) != 0 || h.l1Offset > uint64(whole) || n > uint64(whole)-h.l1Offset) {
+		return nil, corrupt("L1 table at %d (%d bytes) is not aligned, or lies past the end of the stored file (%d bytes)", h.l1Offset, n, stored)
+	}
 	if need := (size + g.d.reach() - 1) / g.d.reach(); need*8 > maxL1Bytes {
 		return nil, unsupported("a disk of %d bytes is too large for clusters of %d", size, g.d.cluster())
 	}
@@ -177,7 +186,8 @@ func (g *grower) nothingBehind(ctx context.Context) error {
 }
 
 // moveL1 lays what is new behind the end of the file: a larger refcount table if one is needed, refcount blocks, L1 table.
-func (g *grower) moveL1(entries int64) error {
+// begin is called when nothing is in the way, before anything is written.
+func (g *grower) moveL1(entries int64, begin func() error) error {
 	cluster, per := g.d.cluster(), g.perBlock()
 	whole := func(n int64) int64 { return (n + cluster - 1) / cluster }
 	first := whole(g.stored)
@@ -207,6 +217,9 @@ func (g *grower) moveL1(entries int64) error {
 	atTable, atBlocks := first, first+table
 	atL1 := atBlocks + int64(len(blocks))
 	end := atL1 + l1
+	if err := g.checkBlocks(first, end); err != nil {
+		return err
+	}
 	// Nothing that is taken may be in use, as by clusters that were allocated and not written.
 	for c := first; c < end; c++ {
 		switch n, err := g.refcount(c); {
@@ -215,6 +228,9 @@ func (g *grower) moveL1(entries int64) error {
 		case n != 0:
 			return errdef.WithHint(unsupported("clusters behind the end of the file are in use"), "qemu-img resize")
 		}
+	}
+	if err := begin(); err != nil {
+		return err
 	}
 	entriesOf := append([]uint64(nil), g.table...)
 	if table > 0 {

@@ -186,13 +186,18 @@ func TestGrowRefuses(t *testing.T) {
 		size int64
 		want error
 	}{
-		"smaller":  {func(c crafted) crafted { return c }, craftSize - 512, errdef.ErrUsage},
-		"odd":      {func(c crafted) crafted { return c }, craftSize + 100, errdef.ErrUsage},
-		"limit":    {func(c crafted) crafted { return c }, 1 << 50, errdef.ErrLimit},
-		"dirty":    {func(c crafted) crafted { return c.u64(72, bitDirty) }, craftSize + 512, errdef.ErrUnsupported},
-		"backing":  {func(c crafted) crafted { copy(c[512:], "/etc/passwd"); return c.u64(8, 512).u32(16, 11) }, craftSize + 512, errdef.ErrUnsupported},
-		"refcount": {func(c crafted) crafted { return c.u64(atRefTable, 77) }, craftSize + 512, errdef.ErrCorrupt},
-		"garbage":  {func(c crafted) crafted { return c.l2(8, copiedBit|atData) }, craftSize + 512, errdef.ErrUnsupported},
+		"smaller":                {func(c crafted) crafted { return c }, craftSize - 512, errdef.ErrUsage},
+		"odd":                    {func(c crafted) crafted { return c }, craftSize + 100, errdef.ErrUsage},
+		"limit":                  {func(c crafted) crafted { return c }, 1 << 50, errdef.ErrLimit},
+		"dirty":                  {func(c crafted) crafted { return c.u64(72, bitDirty) }, craftSize + 512, errdef.ErrUnsupported},
+		"backing":                {func(c crafted) crafted { copy(c[512:], "/etc/passwd"); return c.u64(8, 512).u32(16, 11) }, craftSize + 512, errdef.ErrUnsupported},
+		"L1 past the end":        {func(c crafted) crafted { return c.u64(24, 0).u64(40, 1<<40) }, craftSize + 512, errdef.ErrCorrupt},
+		"L1 at 2^64-4096":        {func(c crafted) crafted { return c.u64(24, 0).u64(40, 1<<64-craftCluster) }, craftSize + 512, errdef.ErrCorrupt},
+		"refcounts are data":     {func(c crafted) crafted { return c.u64(atRefTable, atData) }, 1 << 30, errdef.ErrCorrupt},
+		"refcounts past the end": {func(c crafted) crafted { return c.u32(56, 9) }, craftSize + 512, errdef.ErrCorrupt},
+		"refcounts at the end":   {func(c crafted) crafted { return c.u64(atRefTable+8, craftEnd+craftCluster) }, craftSize + 512, errdef.ErrCorrupt},
+		"refcount":               {func(c crafted) crafted { return c.u64(atRefTable, 77) }, craftSize + 512, errdef.ErrCorrupt},
+		"garbage":                {func(c crafted) crafted { return c.l2(8, copiedBit|atData) }, craftSize + 512, errdef.ErrUnsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := craft(compressZlib)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -272,13 +271,12 @@ func assemble(t testing.TB, m image.Mapper, blob *bytes.Reader) ([]byte, error) 
 func TestHostile(t *testing.T) {
 	for _, h := range hostiles {
 		t.Run(h.name, func(t *testing.T) {
+			defer formattest.Frugal(t)()
 			c, want := craft(compressZlib)
 			c = h.lie(c)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
+			before := formattest.Allocated()
 			got, err := readAll(t, c, Options{Snapshot: h.snapshot})
-			runtime.ReadMemStats(&after)
-			if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 {
+			if n := formattest.Allocated() - before; n > 32<<20 {
 				t.Errorf("%d bytes were allocated", n)
 			}
 			if !errors.Is(err, h.want) || (h.want == nil) != (err == nil) {

@@ -10,6 +10,10 @@ func (g *grower) readRefcounts() error {
 	if err := g.l.CheckMetadata("refcount table", 2*n); err != nil {
 		return fmt.Errorf("qcow2: %w", err)
 	}
+	// What lay past the end would be where new tables are laid.
+	if int64(g.h.refOffset) > g.stored-n {
+		return corrupt("refcount table at %d (%d bytes) lies past the end of the stored file (%d bytes)", g.h.refOffset, n, g.stored)
+	}
 	b := make([]byte, n)
 	if err := g.d.readFull(b, int64(g.h.refOffset), "refcount table"); err != nil {
 		return err
@@ -17,8 +21,8 @@ func (g *grower) readRefcounts() error {
 	g.table = make([]uint64, n/8)
 	for i := range g.table {
 		g.table[i] = binary.BigEndian.Uint64(b[8*i:])
-		if g.table[i]&uint64(g.d.cluster()-1) != 0 || g.table[i] > uint64(g.stored) {
-			return corrupt("refcount table entry %#x", g.table[i])
+		if g.table[i]&uint64(g.d.cluster()-1) != 0 || g.table[i] > uint64(g.stored-g.d.cluster()) {
+			return corrupt("refcount table entry %d is %#x: no cluster of the stored file (%d bytes)", i, g.table[i], g.stored)
 		}
 	}
 	return nil
@@ -63,6 +67,36 @@ func (g *grower) word(c int64) (b []byte, at int64, err error) {
 	}
 	b = make([]byte, 8)
 	return b, c % (64 >> g.h.refcountOrder), g.d.readFull(b, g.wordAt(c), "refcounts")
+}
+
+// checkBlocks checks that the refcount blocks which change are nothing else: those of the clusters [first, end), and those of
+// the tables that are given back.
+func (g *grower) checkBlocks(first, end int64) error {
+	check := func(c int64) error {
+		i := c / g.perBlock()
+		if i >= int64(len(g.table)) || g.table[i] == 0 {
+			return nil // made anew, or nothing to give back
+		}
+		switch n, err := g.refcount(int64(g.table[i]) >> g.h.clusterBits); {
+		case err != nil:
+			return err
+		case n != 1:
+			return corrupt("refcount block %d at %d has refcount %d itself", i, g.table[i], n)
+		}
+		return nil
+	}
+	var err error
+	each := func(first, end int64) {
+		for c := first; c < end && err == nil; c = (c/g.perBlock() + 1) * g.perBlock() {
+			err = check(c)
+		}
+	}
+	each(first, end)
+	l1 := int64(g.h.l1Offset) >> g.h.clusterBits
+	each(l1, l1+(int64(g.h.l1Size)*8+g.d.cluster()-1)>>g.h.clusterBits)
+	table := int64(g.h.refOffset) >> g.h.clusterBits
+	each(table, table+int64(g.h.refClusters))
+	return err
 }
 
 // getRefcount returns refcount i of a block. Those of less than a byte fill it from its lowest bit on.

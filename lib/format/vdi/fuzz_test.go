@@ -9,6 +9,7 @@ import (
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/transfer/transfertest"
 )
 
 func limited(t *testing.T, lim limits.Limits) formattest.Reader {
@@ -39,6 +40,18 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("opens, but is not described: %v", descErr)
 		}
 		_, _ = Describe(t.Context(), bytes.NewReader(b), -1, lim)
+	})
+}
+
+// FuzzConvert lets anything pass as a stream.
+func FuzzConvert(f *testing.F) {
+	v := testimage.CraftVDI(block)
+	f.Add(v.B, []byte{0})
+	f.Add(v.B[:len(v.B)-700], []byte{128, 3, 200})
+	f.Add(v.U32(0x4c, 2).B, []byte{2, 129})
+	lim := limits.Limits{VirtualSize: 4 << 20, Metadata: 1 << 20}
+	f.Fuzz(func(t *testing.T, b, script []byte) {
+		transfertest.Convert(t, b, limited(t, lim), script)
 	})
 }
 

@@ -97,6 +97,7 @@ var hostiles = []struct {
 func TestHostile(t *testing.T) {
 	for _, h := range hostiles {
 		t.Run(h.name, func(t *testing.T) {
+			defer formattest.Frugal(t)()
 			v := h.lie(testimage.CraftVDI(block))
 			got, err := formattest.Agree(t, v.B, reader(t))
 			if !errors.Is(err, h.want) || (h.want == nil) != (err == nil) {

@@ -9,6 +9,7 @@ import (
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/transfer/transfertest"
 )
 
 func limited(t *testing.T, lim limits.Limits) formattest.Reader {
@@ -44,6 +45,21 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("opens, but is not described: %v", descErr)
 		}
 		_, _ = Describe(t.Context(), bytes.NewReader(b), -1, lim)
+	})
+}
+
+// FuzzConvert lets anything pass as a stream. Checksums are set again where the input says so.
+func FuzzConvert(f *testing.F) {
+	v := testimage.CraftVHD("win ", "")
+	f.Add(v.B, true, []byte{0})
+	f.Add(v.B, false, []byte{128, 3, 200})
+	f.Add(v.B[:len(v.B)-1], false, []byte{2, 129})
+	lim := limits.Limits{VirtualSize: 4 << 20, Metadata: 1 << 20}
+	f.Fuzz(func(t *testing.T, b []byte, seal bool, script []byte) {
+		if seal && len(b) >= testimage.VHDHeader+1024 {
+			b = (&testimage.VHD{B: bytes.Clone(b)}).Seal().B
+		}
+		transfertest.Convert(t, b, limited(t, lim), script)
 	})
 }
 

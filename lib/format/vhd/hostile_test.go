@@ -113,6 +113,13 @@ var hostiles = []struct {
 	{"header in the footer", func(v *crafted) *crafted { return v.U64(16, 511).Seal() }, errdef.ErrCorrupt, "header offset 511"},
 	{"header at 2^64-1", func(v *crafted) *crafted { return v.U64(16, 1<<64-1).Seal() }, errdef.ErrCorrupt, "header offset"},
 	{"header past the end", func(v *crafted) *crafted { return v.U64(16, 1<<40).Seal() }, errdef.ErrCorrupt, "past the end"},
+	{"header in a block", func(v *crafted) *crafted { return v.U64(16, testimage.VHDData).Seal() }, errdef.ErrCorrupt, "no cookie"},
+	{"header on the footer", func(v *crafted) *crafted { return v.U64(16, uint64(len(v.B)-512)).Seal() }, errdef.ErrCorrupt, "past the end"},
+	{"geometry of 127 GiB", func(v *crafted) *crafted {
+		copy(v.B[28:], "vpc ")
+		return v.U32(56, 0xfffe10ff).Seal()
+	}, errdef.ErrCorrupt, "is too small"},
+	{"BAT on the footer", func(v *crafted) *crafted { return v.U64(hdr+16, uint64(len(v.B)-512)).Seal() }, errdef.ErrCorrupt, "past the end"},
 	{"header cookie", func(v *crafted) *crafted { v.B[hdr]++; return v.Seal() }, errdef.ErrCorrupt, "no cookie"},
 	{"header checksum", func(v *crafted) *crafted { v.B[hdr+1000]++; return v }, errdef.ErrCorrupt, "header checksum"},
 	{"header version", func(v *crafted) *crafted { return v.U32(hdr+24, 0x20000).Seal() }, errdef.ErrUnsupported, "header version 2"},
@@ -145,6 +152,7 @@ var hostiles = []struct {
 func TestHostile(t *testing.T) {
 	for _, h := range hostiles {
 		t.Run(h.name, func(t *testing.T) {
+			defer formattest.Frugal(t)()
 			v := h.lie(testimage.CraftVHD("win ", ""))
 			got, err := formattest.Agree(t, v.B, reader(t))
 			if !errors.Is(err, h.want) || (h.want == nil) != (err == nil) {

@@ -46,6 +46,14 @@ func logged(v *testimage.VHDX, entries ...[]byte) *testimage.VHDX {
 
 type crafted = testimage.VHDX
 
+// loops fills the whole log with entries that do nothing, of which each names as its tail what tail says.
+func loops(v *testimage.VHDX, tail func(at int, sequence uint64) uint32) *testimage.VHDX {
+	for at := 0; at < 1<<20; at += 4096 {
+		v.PutLog(at, v.LogEntry(tail(at, v.Sequence)))
+	}
+	return v
+}
+
 // A hostile file is a good one with a lie in it.
 var hostiles = []struct {
 	name string
@@ -144,6 +152,24 @@ var hostiles = []struct {
 		v.Sequence++
 		return logged(v, first, v.LogEntry(0, testimage.VHDXWrite{At: testimage.VHDXBAT, Zeros: 4096}))
 	}, nil, ""},
+	{"log that is full of entries", func(v *crafted) *crafted { return loops(v, func(i int, _ uint64) uint32 { return 0 }) }, nil, ""},
+	{"log whose entries each name themselves", func(v *crafted) *crafted { return loops(v, func(i int, _ uint64) uint32 { return uint32(i) }) }, nil, ""},
+	{"log whose entries name each other around the ring", func(v *crafted) *crafted {
+		return loops(v, func(i int, _ uint64) uint32 { return uint32(i+4096) % (1 << 20) })
+	}, nil, ""}, // the last names the first
+	{"log whose entries all name a place of none", func(v *crafted) *crafted {
+		return loops(v, func(int, uint64) uint32 { return 1 << 20 })
+	}, errdef.ErrCorrupt, "no valid entry"},
+	{"log whose numbers end at 2^64", func(v *crafted) *crafted {
+		v.Sequence = math.MaxUint64
+		first := v.LogEntry(0)
+		return logged(v, first, v.LogEntry(0, testimage.VHDXWrite{At: testimage.VHDXBAT, Zeros: 4096})) // has number 0
+	}, nil, ""},
+	{"log with one number twice", func(v *crafted) *crafted {
+		first := v.LogEntry(0)
+		v.Sequence--
+		return logged(v, first, v.LogEntry(0, testimage.VHDXWrite{At: testimage.VHDXBAT, Zeros: 4096}))
+	}, nil, ""}, // the second does not follow the first
 	{"no regions", func(v *crafted) *crafted { return regions(v, func(at int) { v.U32(at+8, 0) }) }, errdef.ErrCorrupt, "not both there"},
 	{"4 billion regions", func(v *crafted) *crafted { return regions(v, func(at int) { v.U32(at+8, math.MaxUint32) }) }, errdef.ErrCorrupt, "regions, more than"},
 	{"2047 regions", func(v *crafted) *crafted { return regions(v, func(at int) { v.U32(at+8, 2047) }) }, errdef.ErrCorrupt, "does not lie on whole MiB"},
@@ -200,6 +226,7 @@ var hostiles = []struct {
 func TestHostile(t *testing.T) {
 	for _, h := range hostiles {
 		t.Run(h.name, func(t *testing.T) {
+			defer formattest.Frugal(t)()
 			v := h.lie(testimage.CraftVHDX(512, ""))
 			got, err := formattest.Agree(t, v.B, reader(t))
 			if !errors.Is(err, h.want) || (h.want == nil) != (err == nil) {

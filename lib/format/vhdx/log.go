@@ -2,11 +2,13 @@ package vhdx
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"slices"
 
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/limits"
 )
 
 const (
@@ -28,24 +30,56 @@ type patch struct {
 type overlay []patch
 
 // apply returns b, the bytes of r, as they are with the patches over them. It does not change b.
+//
+// The last patch of a sector counts. So it goes from the last to the first and leaves out what is done: a log can zero
+// the same range as often as it has room for 32 bytes, and must not cost that many times its length.
 func (o overlay) apply(r image.Range, b []byte) []byte {
+	first, last := r.Start/logSector, (r.End()-1)/logSector
+	t := todo{done: make([]uint64, (last-first)>>6+1), left: last - first + 1}
 	ours := false
-	for _, p := range o {
+	for i := len(o) - 1; i >= 0 && t.left > 0; i-- {
+		p := &o[i]
 		start, end := max(p.Start, r.Start), min(p.End(), r.End())
 		if start >= end {
 			continue
 		}
-		if !ours {
-			b, ours = slices.Clone(b), true
-		}
-		dst := b[start-r.Start : end-r.Start]
-		if p.data == nil {
-			clear(dst)
-		} else {
-			copy(dst, p.data[start-p.Start:])
-		}
+		t.take(start/logSector-first, (end-1)/logSector-first, func(n int64) {
+			if !ours {
+				b, ours = slices.Clone(b), true
+			}
+			// Patches are whole sectors, r may be less.
+			at := max((first+n)*logSector, r.Start)
+			dst := b[at-r.Start : min((first+n+1)*logSector, r.End())-r.Start]
+			if p.data == nil {
+				clear(dst)
+			} else {
+				copy(dst, p.data[at-p.Start:])
+			}
+		})
 	}
 	return b
+}
+
+// A todo is sectors of which some are done.
+type todo struct {
+	done []uint64
+	left int64
+}
+
+// take calls f for each sector in [i, last] that is not done, and then they are.
+func (t *todo) take(i, last int64, f func(int64)) {
+	for ; i <= last; i++ {
+		w := &t.done[i>>6]
+		if *w == 1<<64-1 {
+			i |= 63
+			continue
+		}
+		if *w>>(i&63)&1 == 0 {
+			*w |= 1 << (i & 63)
+			t.left--
+			f(i)
+		}
+	}
 }
 
 // A ring is the log: sectors of which the first follows the last.
@@ -105,7 +139,8 @@ func (l *ring) entry(at int64) (e entry, ok bool, err error) {
 	return e, l.patches(e, nil), nil
 }
 
-// patches tells what e writes; false if a part of it is not valid. Without yield it only looks.
+// patches tells what e writes; false if a part of it is not valid. Without yield it only looks; with it e is valid no more
+// afterwards, as its data becomes that of the patches.
 func (l *ring) patches(e entry, yield func(patch)) bool {
 	le := binary.LittleEndian
 	data := descriptorSectors(e.descriptors) // the next data sector
@@ -134,7 +169,9 @@ func (l *ring) patches(e entry, yield func(patch)) bool {
 				return false
 			}
 			if yield != nil { // the descriptor has the first 8 and the last 4 bytes, where the sector has marks
-				p.data = slices.Concat(d[8:16], s[8:4092], d[4:8])
+				copy(s, d[8:16])
+				copy(s[4092:], d[4:8])
+				p.data = s
 			}
 		default:
 			return false
@@ -186,13 +223,24 @@ func (l *ring) active() ([]entry, error) {
 	return best, nil
 }
 
-// replay returns what the log in b writes, and the length that the file must have.
-func replay(b []byte, id guid) (o overlay, length uint64, err error) {
+// patchCost is what a patch and the area that it stands for take in memory.
+const patchCost = 128
+
+// replay returns what the log in b writes, and the length that the file must have. b belongs to the overlay then.
+func replay(b []byte, id guid, lim limits.Limits) (o overlay, length uint64, err error) {
 	l := &ring{b: b, id: id}
 	entries, err := l.active()
 	if err != nil {
 		return nil, 0, err
 	}
+	n := int64(0)
+	for _, e := range entries {
+		n += e.descriptors
+	}
+	if err := lim.CheckMetadata(fmt.Sprintf("log of %d writes", n), int64(len(b))+n*patchCost); err != nil {
+		return nil, 0, fmt.Errorf("vhdx: %w", err)
+	}
+	o = make(overlay, 0, n)
 	for _, e := range entries {
 		length = e.flushed // the last one's counts: the file may have been made smaller
 		l.patches(e, func(p patch) {

@@ -144,7 +144,7 @@ func (p *parser) learnLog(r image.Range, b []byte) (err error) {
 	if !p.logs.Done() {
 		return nil
 	}
-	if p.overlay, p.flushed, err = replay(p.log, p.header.logGUID); err != nil {
+	if p.overlay, p.flushed, err = replay(p.log, p.header.logGUID, p.lim); err != nil {
 		return err
 	}
 	p.log = nil

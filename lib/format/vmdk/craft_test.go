@@ -133,7 +133,8 @@ type streamShape struct {
 
 // A streamEdit is what a hostile stream says otherwise.
 type streamEdit struct {
-	marker  func(n int, m *marker) // of marker n
+	marker  func(n int, m *marker)       // of marker n
+	body    func(i int, p []byte) []byte // of the i-th compressed grain
 	entry   func(table, i int, at uint32) uint32
 	gd      func(i int, at uint32) uint32
 	footer  func(crafted) crafted
@@ -205,6 +206,9 @@ func craftStream(shape streamShape) (crafted, []byte) {
 	at := make([]uint32, 2)
 	for k, g := range grains {
 		p := pack(craftedGrain(disk, g))
+		if e.body != nil {
+			p = e.body(k, p)
+		}
 		set(g, uint32(put(marker{value: uint64(g) * craftGrain / sector, size: uint32(len(p))}, p)))
 		if shape.grains == nil && (k+1 == len(grains) || grains[k+1]/gtesPerTable != g/gtesPerTable) && !shape.redundant {
 			at[g/gtesPerTable] = flush(g / gtesPerTable)

@@ -14,11 +14,17 @@ import (
 	"testing"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/format/formattest"
+	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/limits"
+	"github.com/cdictl/cdictl/lib/transfer/transfertest"
 )
 
-var fuzzLimits = limits.Limits{VirtualSize: 16 << 20, Metadata: 4 << 20}
+var (
+	fuzzLimits    = limits.Limits{VirtualSize: 16 << 20, Metadata: 4 << 20}
+	convertLimits = limits.Limits{VirtualSize: 4 << 20, Metadata: 4 << 20} // three disks are made of each input
+)
 
 // fuzzSeeds are disks of one file.
 func fuzzSeeds() [][]byte {
@@ -165,5 +171,21 @@ func FuzzExtents(f *testing.F) {
 		if errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
+	})
+}
+
+// FuzzConvert lets anything pass as a stream.
+func FuzzConvert(f *testing.F) {
+	for i, b := range fuzzSeeds() {
+		f.Add(b, []byte{byte(i), 200, 3, 129})
+		f.Add(b, []byte{128 + byte(i), 255})
+	}
+	f.Fuzz(func(t *testing.T, b, script []byte) {
+		transfertest.Convert(t, b, formattest.Reader{
+			Open: func(blob io.ReaderAt, size int64) (image.Image, error) {
+				return Open(t.Context(), blob, size, Options{Limits: convertLimits})
+			},
+			Learner: func() image.Learner { return NewLearner(Options{Limits: convertLimits}) },
+		}, script)
 	})
 }
