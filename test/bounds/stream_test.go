@@ -116,8 +116,10 @@ func TestStreams(t *testing.T) {
 				if problem == nil {
 					problem = s.check(r, from, u)
 				}
-				table.Row(s.name, from, mib(st.Size()), fmt.Sprint(r.Passes), mib(r.HeldMax), mib(r.Spooled), mib(u.PeakRSS),
-					fmt.Sprintf("%.1f", u.Wall.Seconds()), fmt.Sprintf("%.1f", u.CPU.Seconds()))
+				row := []string{s.name, from, mib(st.Size()), fmt.Sprint(r.Passes), mib(r.HeldMax), mib(r.Spooled), mib(u.PeakRSS),
+					fmt.Sprintf("%.1f", u.Wall.Seconds()), fmt.Sprintf("%.1f", u.CPU.Seconds())}
+				t.Log(strings.Join(row, "  ")) // the table may be hours away
+				table.Row(row...)
 				table.Count(s.name+" "+from, problem)
 				if problem != nil {
 					t.Errorf("%s: %v", from, problem)
