@@ -18,9 +18,9 @@ func space(f *os.File) (free int64, known bool) {
 	if err := c.Control(func(fd uintptr) { serr = unix.Fstatfs(int(fd), &sfs) }); err != nil || serr != nil || sfs.Blocks == 0 {
 		return 0, false // some network filesystems have no blocks to tell of
 	}
-	unit := uint64(max(sfs.Frsize, sfs.Bsize, 1))
-	if sfs.Frsize > 0 {
-		unit = uint64(sfs.Frsize)
+	unit := uint64(max(sfs.Frsize, 1))
+	if sfs.Frsize <= 0 {
+		unit = uint64(max(sfs.Bsize, 1))
 	}
 	if sfs.Bavail > math.MaxInt64/unit {
 		return math.MaxInt64, true
