@@ -54,7 +54,7 @@ func (j *job) convert(ctx context.Context) error {
 	}
 	j.req.Tracker.SetPhase("importing")
 	limit := j.opts.Limits.VirtualSize // a stored image has no reason to be larger than the largest disk
-	co := transfer.ConvertOptions{Hold: j.req.Hold, Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1), Size: j.learnt}
+	co := transfer.ConvertOptions{Hold: j.req.Hold, Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1), Size: j.learnt, Stored: j.contentSize()}
 	switch {
 	case j.again():
 		p := &passes{job: j, n: 1}
@@ -67,9 +67,9 @@ func (j *job) convert(ctx context.Context) error {
 				f.Close()
 			}
 		}()
-		co.Spool = func() (_ transfer.SpoolFile, err error) {
-			if f, err = openSpool(j.req.Spool); err != nil {
-				return nil, &errdef.Error{Op: "open spool in", Name: j.req.Spool, Err: err, Hint: "name another folder: --scratch DIR"}
+		co.Spool = func(most int64) (_ transfer.SpoolFile, err error) {
+			if f, err = newSpool(j.req.Spool, most); err != nil {
+				return nil, err
 			}
 			return spoolFile{&spoolSink{f: f, dir: j.req.Spool, count: j.req.Tracker.AddSpooled}}, nil
 		}

@@ -76,10 +76,10 @@ func (c *opened) copied(ctx context.Context, s source.Source, o DiskOptions) (*D
 		return nil, onSource("read", c.name, errdef.WithHint(fmt.Errorf("%s comes in order only: %w", c.format.Name, errdef.ErrScratchNeeded),
 			"name a folder with room for the disk: --scratch DIR"))
 	}
-	f, err := openSpool(o.Spool)
+	f, err := newSpool(o.Spool, -1) // it takes only the disk's data, of which nobody knows how much it is
 	if err != nil {
 		c.Close()
-		return nil, &errdef.Error{Op: "open spool in", Name: o.Spool, Err: err, Hint: "name another folder: --scratch DIR"}
+		return nil, err
 	}
 	t := &spoolTarget{spoolSink: &spoolSink{f: f, dir: o.Spool, count: o.Tracker.AddSpooled}}
 	r := Request{Source: s, Target: t, Checksum: o.Checksum, Spool: o.Spool, Options: o.Options}

@@ -32,11 +32,36 @@ func CleanSpool(dir string) error {
 	return nil
 }
 
+// newSpool makes a spool in dir that may come to hold most bytes, -1: nobody knows. If those do not fit, it
+// is refused at once, although zeros would take no room: a stream may take hours to fail.
+func newSpool(dir string, most int64) (*os.File, error) {
+	f, err := openSpool(dir)
+	if err != nil {
+		return nil, &errdef.Error{Op: "open spool in", Name: dir, Err: err, Hint: "name another folder: --scratch DIR"}
+	}
+	if free, known := space(f); known && most > free {
+		_ = f.Close() // nothing is in it
+		return nil, &errdef.Error{Op: "make spool in", Name: dir, Hint: roomHint,
+			Err: fmt.Errorf("up to %d bytes of the stream may have to wait there, %d are free: %w", most, free, errdef.ErrNoSpace)}
+	}
+	return f, nil
+}
+
+const roomHint = "name a folder with room for the image as stored: --scratch DIR"
+
+// contentSize is the length of the content, -1 where only its end tells.
+func (c *opened) contentSize() int64 {
+	if c.decoder != nil {
+		return -1
+	}
+	return c.info.Size
+}
+
 // spool makes a sparse copy of the content, verifies it, and converts from there.
 func (j *job) spool(ctx context.Context) error {
-	f, err := openSpool(j.req.Spool)
+	f, err := newSpool(j.req.Spool, j.contentSize())
 	if err != nil {
-		return &errdef.Error{Op: "open spool in", Name: j.req.Spool, Err: err, Hint: "name another folder: --scratch DIR"}
+		return err
 	}
 	defer f.Close()
 	s := &spoolSink{f: f, dir: j.req.Spool, count: j.req.Tracker.AddSpooled}
@@ -103,7 +128,7 @@ func (s *spoolSink) explain(err error) error {
 		e.Err = pe.Err // its path is one that nobody can look at
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		e.Err, e.Hint = fmt.Errorf("%w: %w", errdef.ErrNoSpace, e.Err), "name a folder with room for the image as stored: --scratch DIR"
+		e.Err, e.Hint = fmt.Errorf("%w: %w", errdef.ErrNoSpace, e.Err), roomHint
 	}
 	return e
 }

@@ -31,9 +31,11 @@ type ConvertOptions struct {
 	Hold int64
 	// Again begins another pass over the same bytes. Nil: they come only once.
 	Again func(ctx context.Context) (io.Reader, error)
-	// Spool makes the file for what was held too long, when it is first needed; it is asked for only if Again is nil.
-	// Nil: there is none.
-	Spool func() (SpoolFile, error)
+	// Spool makes the file for what was held too long, when it is first needed; it is asked for only if Again is nil. It is
+	// told how many bytes that may become, -1 if Stored is not known. Nil: there is none.
+	Spool func(most int64) (SpoolFile, error)
+	// Stored is the length of the stream; 0 or less: only its end tells.
+	Stored int64
 	// Size is told the virtual size once, before anything is written. May be nil.
 	Size func(size int64) error
 	// Max is the longest stream, 0: no bound. A longer one ends in TooLarge.

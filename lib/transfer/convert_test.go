@@ -263,13 +263,20 @@ func convertScript(t *testing.T, s *script, hold int64, again string, slow bool)
 		}
 		return bytes.NewReader(s.blob)
 	}
-	told := int64(-1)
+	told, most := int64(-1), int64(-1)
 	co := ConvertOptions{Hold: hold, Size: func(n int64) error { told = n; return nil }}
 	switch again {
 	case "again":
 		co.Again = func(context.Context) (io.Reader, error) { return reader(), nil }
 	case "spool":
-		co.Spool = func() (SpoolFile, error) {
+		if co.Stored = int64(len(s.blob)); slow {
+			co.Stored = -1
+		}
+		co.Spool = func(n int64) (SpoolFile, error) {
+			most = n
+			if (n >= 0) != (co.Stored >= 0) || n > co.Stored && n >= 0 {
+				t.Errorf("the spool may get %d bytes of a stream of %d", n, co.Stored)
+			}
 			f, err := os.CreateTemp(t.TempDir(), "spool")
 			if err == nil {
 				t.Cleanup(func() { f.Close() })
@@ -278,6 +285,9 @@ func convertScript(t *testing.T, s *script, hold int64, again string, slow bool)
 		}
 	}
 	c, err := Convert(t.Context(), dst, reader(), s.learner(), co, Options{Workers: 3, Segment: 64 << 10, Tracker: &tracker})
+	if !s.twice && most >= 0 && c.Spooled > most {
+		t.Fatalf("%d bytes were spooled, at most %d were foretold", c.Spooled, most)
+	}
 	if c.HeldMax > hold {
 		t.Fatalf("%d bytes were held, at most %d", c.HeldMax, hold)
 	}

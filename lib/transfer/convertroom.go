@@ -37,11 +37,26 @@ func (c *converter) evict(off int64, p []byte) error {
 		return nil
 	}
 	if c.spill.file == nil {
-		f, err := c.co.Spool()
+		f, err := c.co.Spool(c.mayWait(off))
 		if err != nil {
 			return err
 		}
 		c.spill.file = f
 	}
 	return c.spill.write(off, p)
+}
+
+// mayWait is how many bytes from off on may have to go to the spool: all but those that a table has named already. What
+// packed runs name is not known to the byte, so they count. -1: nobody knows.
+func (c *converter) mayWait(off int64) int64 {
+	if c.co.Stored <= 0 {
+		return -1
+	}
+	n := c.co.Stored - off
+	for i := range c.ahead.n {
+		if e := c.ahead.at(i); e.packed == 0 {
+			n -= e.storedLength()
+		}
+	}
+	return max(n, 0)
 }

@@ -126,6 +126,27 @@ var diskFaults = []fault{
 		c.Stdout = io.Discard
 		return s.run(c)
 	}},
+	{"ENOSPC, --scratch that cannot take the stream", []int{14}, true, func(s *stage) proc.Result {
+		smallDisk(s)
+		s.target = "-"
+		dir := filepath.Dir(s.full("full.qcow2"))
+		srv := web.Start(s.t, web.InOrder(dir)) // it tells the length
+		r := s.importing(srv.URL+"/full.qcow2", "--scratch", s.out)
+		if n := srv.Sent.Load(); n > 32<<20 {
+			s.t.Errorf("%d bytes were fetched before it was refused", n)
+		}
+		return r
+	}},
+	{"ENOSPC, --scratch, tables behind the data", []int{14}, true, func(s *stage) proc.Result {
+		smallDisk(s)
+		s.target = filepath.Join(s.tmp, "disk.img")
+		f, err := os.Open(s.full("late.qcow2"))
+		must(s.t, err)
+		defer f.Close()
+		c := s.command("-", "--scratch", s.out)
+		c.Stdin = struct{ io.Reader }{f} // a pipe, whose length nobody knows
+		return s.run(c)
+	}},
 	{"sparse disk larger than the room, data fits", []int{0}, false, func(s *stage) proc.Result {
 		smallDisk(s)
 		r := s.importing(s.in.qcow2)
@@ -181,6 +202,10 @@ func (s *stage) full(name string) string {
 	}
 	if from, ok := map[string]string{"full.raw.gz": "full.raw", "full.qcow2.gz": "full.qcow2"}[name]; ok {
 		must(s.t, images.Compress(s.t.Context(), "gz", filepath.Join(dir, from), path))
+	}
+	if name == "late.qcow2" {
+		tool(s.t, "cp", filepath.Join(dir, "full.qcow2"), path)
+		tool(s.t, "qemu-img", "resize", "-q", "-f", "qcow2", path, "+1G") // moves the L1 table to the end
 	}
 	return path
 }

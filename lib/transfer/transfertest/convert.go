@@ -98,7 +98,7 @@ func (s *script) convert(t testing.TB, blob []byte, l image.Learner, d *disk) (t
 		co.Again = func(context.Context) (io.Reader, error) { return reader(), nil }
 	}
 	if s.spool != nil {
-		co.Spool = func() (transfer.SpoolFile, error) { return s.spool, nil }
+		co.Spool = func(int64) (transfer.SpoolFile, error) { return s.spool, nil }
 	}
 	before := formattest.Allocated()
 	c, err := transfer.Convert(t.Context(), d, reader(), l, co, transfer.Options{Workers: 2, Segment: 64 << 10, MaxIndex: maxIndex})

@@ -42,19 +42,20 @@ func (k Kind) Make(ctx context.Context, raw, dir string) (path string, disks map
 		disks, err = k.craft(ctx, path)
 		return path, disks, err
 	}
-	if err := k.make(ctx, raw, path); err != nil || k.Refused {
+	if err := k.Write(ctx, raw, path); err != nil || k.Refused {
 		return path, nil, err
 	}
 	disks = map[string]string{}
 	for _, s := range append([]string{""}, k.Snapshots...) {
-		if disks[s], err = oracle(ctx, path, k.Format, s); err != nil {
+		if disks[s], err = Oracle(ctx, path, k.Format, s); err != nil {
 			return "", nil, err
 		}
 	}
 	return path, disks, nil
 }
 
-func (k Kind) make(ctx context.Context, raw, path string) error {
+// Write writes the image made of the raw file to path; not for crafted files.
+func (k Kind) Write(ctx context.Context, raw, path string) error {
 	if k.write != nil {
 		return k.write(raw, path)
 	}
@@ -83,8 +84,8 @@ func (k Kind) MadeBy() string {
 	return "qemu-img"
 }
 
-// oracle converts the image, or a snapshot of it, by qemu-img and returns the digest of the raw disk.
-func oracle(ctx context.Context, path, format, snapshot string) (digest string, err error) {
+// Oracle converts the image, or a snapshot of it, by qemu-img and returns the digest of the raw disk.
+func Oracle(ctx context.Context, path, format, snapshot string) (digest string, err error) {
 	args := []string{"qemu-img", "convert", "-f", format, "-O", "raw"}
 	if snapshot != "" {
 		args = append(args, "-l", "snapshot.name="+snapshot)

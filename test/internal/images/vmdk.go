@@ -3,7 +3,6 @@ package images
 import (
 	"archive/tar"
 	"bytes"
-	"compress/zlib"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -173,78 +172,6 @@ func writeDelta(raw, path string) error {
 	}
 	delta := strings.TrimSuffix(path, ".vmdk") + "-delta.vmdk"
 	return descriptor(path, "vmfsSparse", fileSize(raw), fmt.Sprintf("VMFSSPARSE %q", filepath.Base(delta)), "parentCID=12345678\nparentFileNameHint=\"base.vmdk\"\n")
-}
-
-// writeStream makes a streamOptimized disk as VMware does: every table behind its grains, the directory and a footer at
-// the end, an end-of-stream marker.
-func writeStream(raw, path string) (err error) {
-	const grain, perTable, overhead = 64 << 10, 512, 128
-	size := fileSize(raw)
-	tables := int((size + grain*perTable - 1) / (grain * perTable))
-	header := make([]byte, sector)
-	copy(header, "KDMV")
-	le := binary.LittleEndian
-	le.PutUint32(header[4:], 3)
-	le.PutUint32(header[8:], 1|1<<16|1<<17)
-	for off, v := range map[int]uint64{12: uint64(size / sector), 20: grain / sector, 28: 1, 36: 20, 56: 1<<64 - 1, 64: overhead} {
-		le.PutUint64(header[off:], v)
-	}
-	le.PutUint32(header[44:], perTable)
-	copy(header[73:], "\n \r\n")
-	le.PutUint16(header[77:], 1)
-
-	var b bytes.Buffer
-	b.Write(header)
-	fmt.Fprintf(&b, "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"streamOptimized\"\nRDONLY %d SPARSE %q\n", size/sector, filepath.Base(path))
-	b.Write(make([]byte, overhead*sector-b.Len()))
-	pad := func() { b.Write(make([]byte, -b.Len()&(sector-1))) }
-	marker := func(kind, sectors uint32, body []byte) uint32 {
-		m := make([]byte, sector)
-		le.PutUint64(m, uint64(sectors))
-		le.PutUint32(m[12:], kind)
-		b.Write(m)
-		at := uint32(b.Len() / sector)
-		b.Write(body)
-		pad()
-		return at
-	}
-	gd := make([]byte, (tables*4+sector-1)&^(sector-1))
-	table, current := make([]byte, perTable*4), -1
-	flush := func() {
-		if current >= 0 {
-			le.PutUint32(gd[4*current:], marker(1, perTable*4/sector, table))
-			clear(table)
-		}
-	}
-	if _, err := eachGrain(raw, grain, func(no int, p []byte) error {
-		if no/perTable != current {
-			flush()
-			current = no / perTable
-		}
-		var z bytes.Buffer
-		w := zlib.NewWriter(&z)
-		if _, err := w.Write(p); err != nil {
-			return err
-		}
-		if err := w.Close(); err != nil {
-			return err
-		}
-		le.PutUint32(table[no%perTable*4:], uint32(b.Len()/sector))
-		m := make([]byte, 12)
-		le.PutUint64(m, uint64(no)*grain/sector)
-		le.PutUint32(m[8:], uint32(z.Len()))
-		b.Write(m)
-		b.Write(z.Bytes())
-		pad()
-		return nil
-	}); err != nil {
-		return err
-	}
-	flush()
-	le.PutUint64(header[56:], uint64(marker(2, uint32(len(gd)/sector), gd)))
-	marker(3, 1, header)
-	marker(0, 0, nil)
-	return os.WriteFile(path, b.Bytes(), 0o600)
 }
 
 // OVA packs the disk at path with a description and a manifest.
