@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cdictl/cdictl/lib/internal/blob"
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
@@ -24,7 +25,7 @@ func (f refFault) String() string {
 func refFaults(t testing.TB, b []byte) (leaks, harm []refFault, ok bool) {
 	t.Helper()
 	ra, size := bytes.NewReader(b), int64(len(b))
-	p, err := readPrefix(t.Context(), ra, size)
+	p, err := blob.Open(t.Context(), "qcow2", ra, size)
 	if err != nil {
 		return nil, nil, false
 	}
