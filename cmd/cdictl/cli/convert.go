@@ -86,14 +86,7 @@ func (a *app) export(ctx context.Context, t *transferFlags, x importer.ExportReq
 	if err != nil {
 		return err
 	}
-	if t.output.quiet && !t.output.json() {
-		return nil
-	}
-	to := a.out
-	if dst == "-" {
-		to = a.talk // stdout is the image
-	}
-	return answer(to, t.output.json(), exported(res))
+	return a.conclude(t, dst, exported(res))
 }
 
 // An exported is an importer.ExportResult that tells itself to people.

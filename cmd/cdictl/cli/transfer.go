@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,11 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	if err != nil {
 		return err
 	}
+	return a.conclude(t, dst, result(res))
+}
+
+// conclude answers with the result of a transfer to dst.
+func (a *app) conclude(t *transferFlags, dst string, res fmt.Stringer) error {
 	if t.output.quiet && !t.output.json() {
 		return nil
 	}
@@ -67,7 +73,7 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	if dst == "-" {
 		to = a.talk // stdout is the disk
 	}
-	return answer(to, t.output.json(), result(res))
+	return answer(to, t.output.json(), res)
 }
 
 // request turns flags and arguments into what the importer takes.
