@@ -54,6 +54,9 @@ type comparer struct {
 // walk sends the stretches in which at least one disk may have data, up to the first difference.
 func (c *comparer) walk(ctx context.Context, parts chan<- image.Extent) error {
 	for off := int64(0); off < c.first.Load(); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		x, err := c.extent(c.a, off)
 		if err != nil {
 			return err
@@ -66,9 +69,6 @@ func (c *comparer) walk(ctx context.Context, parts chan<- image.Extent) error {
 		if x.Kind.IsZero() && y.Kind.IsZero() {
 			c.o.Tracker.AddVirtual(x.Length)
 			off = x.End()
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 			continue
 		}
 		for end := x.End(); off < end; {
