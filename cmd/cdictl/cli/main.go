@@ -48,7 +48,8 @@ func (a *app) main(args []string) int {
 }
 
 // watchSignals cancels on the first signal that asks to end, and exits on the second, or when putting things away
-// takes too long. The result ends the watch.
+// takes too long. The result ends the watch; a signal after that does nothing: what there was to do is done, and the exit
+// status has to say so.
 func (a *app) watchSignals(cancel func()) (stop func()) {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup
@@ -73,10 +74,7 @@ func (a *app) watchSignals(cancel func()) (stop func()) {
 		a.say(canceled) // without the hint: what is left behind is not known
 		os.Exit(errdef.ExitCode(context.Canceled))
 	}()
-	return func() {
-		signal.Stop(c)
-		close(done)
-	}
+	return func() { close(done) } // without signal.Stop, which would let a late signal kill the process
 }
 
 // report says on stderr what went wrong, in one line, and in a second one what to do.
