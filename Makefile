@@ -73,8 +73,8 @@ test: deps ## pass all tests
 	@test/suite.sh -end
 test-suites:
 	@test/suite.sh build 180 $(MAKE) --no-print-directory build vet
-	@$(TESTENV) test/suite.sh unit 350 go test -timeout 15m $(UNIT_PACKAGES)
-	@test/suite.sh layering 60 go test -timeout 10m ./test/layering
+	@$(TESTENV) test/suite.sh unit 340 go test -timeout 15m $(UNIT_PACKAGES)
+	@test/suite.sh layering 70 go test -timeout 10m ./test/layering
 	@$(TESTENV) test/suite.sh oracle 220 go test -timeout 10m ./test/oracle
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
