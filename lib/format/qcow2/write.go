@@ -24,7 +24,7 @@ type WriteOptions struct {
 	// which come first, tell how long each cluster will be.
 	Ordered bool
 	Limits  limits.Limits
-	// Done is told how much of the disk is done. May be nil.
+	// Done is told how much of the disk is done, from several goroutines at once. May be nil.
 	Done func(n int64)
 }
 
