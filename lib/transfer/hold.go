@@ -162,7 +162,7 @@ func (h *hold) drop(off int64) {
 
 // shrink makes one slab less without a loss, if that can be.
 func (h *hold) shrink() bool {
-	least, at := int64(h.pool.Size())*3/4+1, -1 // a merge costs a copy, so there must be something to win
+	least, at := int64(h.pool.Size())+1, -1 // at worst a copy of a slab, which is less than to write and read it
 	for i, b := range h.slabs {
 		n := b.liveBytes()
 		if n == 0 {
