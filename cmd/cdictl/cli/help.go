@@ -137,17 +137,18 @@ const exitNote = "exit"
 
 func exitStatusText(c *cobra.Command) string {
 	all := slices.Clone(exitStatuses)
-	for _, own := range strings.Split(c.Annotations[exitNote], "\n") {
-		var e exitMeaning
-		if n, meaning, ok := strings.Cut(own, " "); ok {
-			e.code, _ = strconv.Atoi(n)
-			e.meaning = meaning
-			at, found := slices.BinarySearchFunc(all, e.code, func(e exitMeaning, code int) int { return e.code - code })
-			if found {
-				all[at] = e
-			} else {
-				all = slices.Insert(all, at, e)
-			}
+	for own := range strings.Lines(c.Annotations[exitNote]) {
+		n, meaning, _ := strings.Cut(strings.TrimSuffix(own, "\n"), " ")
+		code, err := strconv.Atoi(n)
+		if err != nil {
+			panic(err) // every command's help is tested
+		}
+		e := exitMeaning{code, meaning}
+		at, found := slices.BinarySearchFunc(all, code, func(e exitMeaning, code int) int { return e.code - code })
+		if found {
+			all[at] = e
+		} else {
+			all = slices.Insert(all, at, e)
 		}
 	}
 	var b strings.Builder

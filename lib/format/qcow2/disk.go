@@ -44,7 +44,6 @@ type disk struct {
 	areas []area
 
 	unpacker unpacker
-	gap      int64
 }
 
 // An area of the stored file can hold no data.
@@ -55,9 +54,10 @@ type area struct {
 
 func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r root, o Options) (*disk, error) {
 	d := layout(stored, h, r)
-	d.ra, d.gap = ra, max(o.Gap, 0)
+	d.ra = ra
+	gap := max(o.Gap, 0)
 	d.Disk = span.NewDisk(span.Options{
-		Format: "qcow2", Size: d.size, Unit: d.cluster(), Gap: d.gap,
+		Format: "qcow2", Size: d.size, Unit: d.cluster(), Gap: gap,
 		Find:   func() span.Finder { return &cursor{d: d} },
 		Read:   func(_ int, p []byte, off int64, what string) error { return d.readFull(p, off, what) },
 		Unpack: func(dst, stored []byte, _ span.Span) error { return d.unpacker.unpack(dst, stored) },
@@ -70,7 +70,7 @@ func newDisk(ctx context.Context, ra io.ReaderAt, stored int64, h *header, r roo
 		return nil, err
 	}
 	d.l2 = tables.New(tables.Options{
-		Format: "qcow2", What: "L2 table", Largest: d.sliceBytes(), Metadata: o.Limits.Metadata, Gap: d.gap, Find: d.findSlice,
+		Format: "qcow2", What: "L2 table", Largest: d.sliceBytes(), Metadata: o.Limits.Metadata, Gap: gap, Find: d.findSlice,
 	})
 	return d, nil
 }

@@ -19,12 +19,12 @@ type disk struct {
 	grain    int64         // the largest of a compressed extent; 0 without one
 	tables   *tables.Cache // grain tables, by their number in the disk
 	unpacker unpacker
-	gap      int64
 }
 
 // newDisk puts the extents behind each other.
 func newDisk(extents []*extent, o Options) *disk {
-	d := &disk{extents: extents, gap: max(o.Gap, 0)}
+	d := &disk{extents: extents}
+	gap := max(o.Gap, 0)
 	n, largest := int64(0), int64(1)
 	for i, e := range extents {
 		e.no, e.start, e.firstTable = i, d.size, n
@@ -38,11 +38,11 @@ func newDisk(extents []*extent, o Options) *disk {
 		}
 	}
 	d.tables = tables.New(tables.Options{
-		Format: "vmdk", What: "grain table", Largest: largest, Metadata: o.Limits.Metadata, Gap: d.gap, Find: d.findTable,
+		Format: "vmdk", What: "grain table", Largest: largest, Metadata: o.Limits.Metadata, Gap: gap, Find: d.findTable,
 	})
 	d.unpacker.init(d.grain)
 	d.Disk = span.NewDisk(span.Options{
-		Format: "vmdk", Size: d.size, Unit: d.grain, Gap: d.gap,
+		Format: "vmdk", Size: d.size, Unit: d.grain, Gap: gap,
 		Find: func() span.Finder { return &cursor{d: d} },
 		Read: func(file int, p []byte, off int64, what string) error {
 			return blob.ReadFull("vmdk", extents[file].ra, p, off, what)
