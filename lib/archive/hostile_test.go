@@ -111,7 +111,7 @@ func TestHostileTar(t *testing.T) {
 		{"pax name with a zero byte", rawTar{}.pax(record("path", "a\x00b")).file("disk", "content").end(), bad, "tar, at", ""},
 		{"pax header of 8 GiB", rawTar{}.member("pax", tar.TypeXHeader, []byte("77777777777\x00"), "").file("disk", "content").end(), bad, "tar, at", ""},
 		{"pax headers without a member", rawTar{}.pax(record("path", "x")).pax(record("path", "y")), no, "no regular file", ""},
-		{"20,000 pax headers", repeat(20_000, rawTar{}.pax(record("path", "x"))).file("disk", "content").end(), nil, "", ""},
+		{"10,000 pax headers", repeat(10_000, rawTar{}.pax(record("path", "x"))).file("disk", "content").end(), nil, "", ""},
 		{"20,000 folders", repeat(20_000, rawTar{}.member("d/", tar.TypeDir, octal(0), "")).file("disk", "content").end(), big, "more than 10000 members", ""},
 		{"long name of 8 GiB", rawTar{}.member("l", tar.TypeGNULongName, []byte("77777777777\x00"), "").file("disk", "content").end(), bad, "tar, at", ""},
 		{"sparse of 2^62 bytes", rawTar{}.pax(record("GNU.sparse.major", "1")+record("GNU.sparse.minor", "0")+record("GNU.sparse.name", "disk")+record("GNU.sparse.realsize", "4611686018427387904")).
