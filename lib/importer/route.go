@@ -72,7 +72,7 @@ func (j *job) transferOptions() transfer.Options {
 	return transfer.Options{
 		Workers: l.Workers, MaxIndex: l.Metadata,
 		SourceName: j.name, TargetName: j.req.Target.String(), Abort: j.abort,
-		Tracker: j.req.Tracker, Trace: j.req.Trace,
+		Tracker: j.req.Tracker, Trace: j.req.Trace, Done: j.done(),
 	}
 }
 
@@ -141,6 +141,12 @@ func (j *job) stream(ctx context.Context) error {
 		so.Max = most
 		so.TooLarge = errdef.WithHint(fmt.Errorf("the disk is larger than the %d bytes asked for: %w", most, errdef.ErrTooSmall),
 			"ask for a larger --size, or none")
+	}
+	if err := j.goOn(ctx); err != nil {
+		return err
+	}
+	if j.record != nil {
+		so.From = j.record.Point.Pos
 	}
 	so.Tail = func(tail []byte, length int64) (int64, error) {
 		f, err := format.Detect(j.head, tail)

@@ -48,6 +48,18 @@ func (x *Extents) Has(off, n int64) bool {
 	return i < len(x.runs) && x.runs[i].off <= off && n <= x.runs[i].end-off
 }
 
+// At tells whether off is in the set, and for how many bytes from there on that is so.
+func (x *Extents) At(off int64) (in bool, n int64) {
+	i := sort.Search(len(x.runs), func(i int) bool { return x.runs[i].end > off })
+	switch {
+	case i == len(x.runs):
+		return false, math.MaxInt64 - off
+	case x.runs[i].off > off:
+		return false, x.runs[i].off - off
+	}
+	return true, x.runs[i].end - off
+}
+
 // Prefix is how many bytes from 0 on are in the set without a gap.
 func (x *Extents) Prefix() int64 {
 	if len(x.runs) == 0 || x.runs[0].off > 0 {

@@ -46,7 +46,6 @@ type Point struct {
 	Pos    int64
 	Learnt []Bytes
 	Held   []Bytes
-	Lost   bool // some of what waited is gone
 }
 
 // Bytes is a part of a content.

@@ -15,7 +15,7 @@ import (
 func sample() *Record {
 	r := &Record{
 		Bind:  Bind{Source: "https://h/x.qcow2\n", Identity: `"e"`, Stored: 5, Format: "qcow2", Codec: "xz", Route: "stream-convert", Size: -1, Preallocate: true},
-		Point: &Point{Stored: 1 << 40, Out: 7, Codec: []byte{1, 2}, Hashed: 3, Hash: []byte("state"), Pos: 9, Learnt: []Bytes{{4, []byte("table")}}, Held: []Bytes{{6, []byte("x")}, {8, []byte("yz")}}, Lost: true},
+		Point: &Point{Stored: 1 << 40, Out: 7, Codec: []byte{1, 2}, Hashed: 3, Hash: []byte("state"), Pos: 9, Learnt: []Bytes{{4, []byte("table")}}, Held: []Bytes{{6, []byte("x")}, {8, []byte("yz")}}},
 	}
 	r.Done.Add(0, 10)
 	r.Done.Add(1<<50, 4096)
@@ -73,6 +73,15 @@ func TestExtents(t *testing.T) {
 				if got := x.Has(int64(off), int64(n)); got != all {
 					t.Fatalf("%+v has [%d,+%d): %v", x, off, n, got)
 				}
+			}
+			in, n := x.At(int64(off))
+			for i := off; i < size && i < off+int(min(n, size)); i++ {
+				if want[i] != in {
+					t.Fatalf("%+v at %d: %v for %d", x, off, in, n)
+				}
+			}
+			if end := int64(off) + n; end < size && want[end] == in {
+				t.Fatalf("%+v at %d: %v for %d, too short", x, off, in, n)
 			}
 		}
 		for i := 1; i < len(x.runs); i++ {

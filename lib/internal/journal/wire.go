@@ -44,7 +44,6 @@ func (w *writer) point(p *Point) {
 	}
 	w.parts(p.Learnt)
 	w.parts(p.Held)
-	w.bool(p.Lost)
 }
 
 // reader takes them off again. What it returns lies in b, so no length makes it allocate. After the first thing that is
@@ -108,6 +107,5 @@ func (r *reader) point() *Point {
 		*b = r.bytes()
 	}
 	p.Learnt, p.Held = r.parts(), r.parts()
-	p.Lost = r.bool()
 	return p
 }
