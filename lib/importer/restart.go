@@ -41,9 +41,22 @@ func (x *points) add(p compress.Point, v *verify.Reader) {
 	x.list = append(x.list, journal.Point{Stored: p.Stored, Out: p.Out, Pos: p.Out, Codec: p.State, Hashed: hashed, Hash: state})
 }
 
+// any reports whether there is one.
+func (x *points) any() bool {
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.list) > 0
+}
+
 // before returns the last point with less than out bytes of content before it, nil if there is none, and forgets those
 // before that.
 func (x *points) before(out int64) *journal.Point {
+	if x == nil {
+		return nil
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := 0
@@ -74,8 +87,10 @@ func (c *opened) restart(ctx context.Context, p *journal.Point, want verify.Dige
 		return err
 	}
 	c.verifier = verify.NewReader(c.blob, want)
-	if err := c.verifier.Resume(p.Hashed, p.Hash); err != nil {
-		return err
+	if p.Hashed > 0 {
+		if err := c.verifier.Resume(p.Hashed, p.Hash); err != nil {
+			return err
+		}
 	}
 	c.content = c.verifier
 	if c.codec == "" {
@@ -86,7 +101,8 @@ func (c *opened) restart(ctx context.Context, p *journal.Point, want verify.Dige
 	l := c.opts.Limits
 	c.points = &points{}
 	first := compress.Point{Stored: p.Stored, Out: p.Out, State: p.Codec}
-	c.points.list = append(c.points.list, *p) // what is flushed before the next counts too
+	// What is flushed before the next one is met counts too.
+	c.points.list = append(c.points.list, journal.Point{Stored: p.Stored, Out: p.Out, Pos: p.Out, Codec: p.Codec, Hashed: p.Hashed, Hash: p.Hash})
 	v, known := c.verifier, c.points
 	r, err := codec.Resume(behind(v, p.Stored-p.Hashed), first, compress.Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers,
 		OnPoint: func(p compress.Point) { known.add(p, v) }})

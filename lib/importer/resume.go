@@ -69,7 +69,9 @@ func (j *job) restarts() (where string, ok bool) {
 	switch j.plan.Route {
 	case plan.Direct:
 		return "at any extent", true
-	case plan.Stream:
+	case plan.Hashed:
+		return "where all before was placed and hashed", true
+	case plan.Stream, plan.StreamConvert:
 		switch {
 		case j.codec == "" && starts:
 			return "where it stopped", true
@@ -78,7 +80,7 @@ func (j *job) restarts() (where string, ok bool) {
 		case j.codec != "" && !codec.Points():
 			return j.codec + " has no place to begin at but its start", false
 		}
-		return "the server gives no ranges", false
+		return "the source gives no ranges", false
 	}
 	return "route " + string(j.plan.Route) + " has no place to begin at but its start", false
 }
@@ -199,9 +201,18 @@ func (j *job) sane(rec *journal.Record) string {
 		return ""
 	case p == nil:
 		return "it had come to no place to begin at"
-	case p.Hashed > p.Stored || p.Stored > j.info.Size || p.Out > p.Pos || p.Pos > j.opts.Limits.VirtualSize,
+	case j.plan.Route == plan.Hashed && (p.Stored != p.Hashed || p.Stored == 0),
+		p.Hashed > p.Stored || p.Stored > j.info.Size || p.Out > p.Pos || p.Pos > j.opts.Limits.VirtualSize,
 		j.plan.Route == plan.Stream && (p.Pos != p.Out || rec.Done.Prefix() < p.Out+transfer.TailSize):
 		return "its record contradicts itself"
+	case j.plan.Route == plan.StreamConvert:
+		l, ok := j.newLearner()
+		if !ok {
+			return "its format is read in another way"
+		}
+		if err := transfer.Check(l, p); err != nil {
+			return err.Error()
+		}
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash"
@@ -15,9 +16,10 @@ import (
 // CopyHashed writes img to dst like CopyStored, but reads the whole file, once and in order, into h as well. What was
 // placed is what was hashed: seen must be the Witness that img was opened through, and its bytes must come again.
 // The caller compares h's sum before it commits. dst must not be Ordered.
-func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File, seen *Witness, h hash.Hash, o Options) (Stats, error) {
+func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File, seen *Witness, h hash.Hash, ho HashedOptions, o Options) (Stats, error) {
 	o = o.withDefaults()
-	c := &hasher{writer: writer{dst: dst, o: o}, img: img, file: file, hash: h}
+	o.Done = nil // what counts is how far the hash has come
+	c := &hasher{writer: writer{dst: dst, o: o}, ho: ho, img: img, file: file, hash: h}
 	// The whole index at once: a second filling would need a second pass over the file.
 	batch := int(o.MaxIndex/entrySize) + 1
 	full := false
@@ -31,7 +33,7 @@ func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File,
 		return nil
 	})
 	if err == nil {
-		err = c.run(ctx, seen.replay())
+		err = c.begin(ctx, seen.replay())
 	}
 	if err != nil {
 		o.Abort()
@@ -39,10 +41,22 @@ func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File,
 	return c.stats.stats(), err
 }
 
+// HashedOptions of CopyHashed, beside Options. The zero value is useful.
+type HashedOptions struct {
+	// From is where h stands: an earlier run has placed and hashed what lies before. Tables is what Save was told with it.
+	From   int64
+	Tables []byte
+	// Due is asked now and then whether to Save, which is told how far the file is placed and hashed, and the sum of the
+	// tables by which it was. Nil: never.
+	Due  func() bool
+	Save func(off int64, tables []byte) error
+}
+
 // hasher reads the file in pieces of o.Fetch bytes. The goroutine that read a piece places the entries that lie in it;
 // those that cross into the next piece are placed by the one goroutine that sees the pieces in order, for the hash.
 type hasher struct {
 	writer
+	ho    HashedOptions
 	img   image.Mapper
 	file  File
 	hash  hash.Hash
@@ -58,6 +72,25 @@ type piece struct {
 	ready, placed chan struct{}
 }
 
+// begin starts at ho.From, if the tables are those that were compared with what was hashed before it.
+func (c *hasher) begin(ctx context.Context, seen *replay) error {
+	from := c.ho.From
+	if from > 0 {
+		if !bytes.Equal(seen.tables, c.ho.Tables) || !seen.skip(from) {
+			return c.o.readError(fmt.Errorf("the tables are not those of the import that was interrupted: %w", errdef.ErrChanged))
+		}
+		for i := range c.index.Len() {
+			e := c.index.at(i)
+			if e.storedEnd() <= from {
+				c.kept(int64(e.length))
+			} else if e.packed == 0 && e.stored < from {
+				c.kept(from - e.stored)
+			}
+		}
+	}
+	return c.run(ctx, seen)
+}
+
 func (c *hasher) run(ctx context.Context, seen *replay) error {
 	o := c.o
 	// A packed run must not cross more than one border.
@@ -71,7 +104,7 @@ func (c *hasher) run(ctx context.Context, seen *replay) error {
 	group.Go(func() error {
 		defer close(tasks)
 		defer close(order)
-		for off := int64(0); off < c.file.Size; off += size {
+		for off := c.ho.From; off < c.file.Size; off += size {
 			buf, err := c.pool.Get(gctx)
 			if err != nil {
 				return err
@@ -163,6 +196,12 @@ func (e entry) within(off, end int64) (entry, bool) {
 func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay, l *placer) error {
 	var tail []byte // the end of the piece before: what entries that cross need of it
 	next := 0       // first entry that may cross the border ahead
+	if n := min(c.ho.From, c.index.maxPacked); n > 0 {
+		tail = make([]byte, n)
+		if err := readFull(c.file, tail, c.ho.From-n); err != nil {
+			return c.o.readError(err)
+		}
+	}
 	for p := range order {
 		select {
 		case <-p.ready:
@@ -199,7 +238,13 @@ func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		behind := p.off + int64(len(p.data))
 		c.pool.Put(p.data)
+		if c.ho.Due != nil && behind < c.file.Size && len(seen.active) == 0 && c.ho.Due() {
+			if err := c.ho.Save(behind, seen.tables); err != nil {
+				return c.o.writeError(err)
+			}
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err
