@@ -17,7 +17,7 @@ import (
 )
 
 // Import makes a raw disk at r.Target out of the image at r.Source. Nothing is visible at the target before all of it
-// is there, verified and durable; after an error nothing is left. It returns after all its goroutines have ended.
+// is there, verified and durable; after an error nothing is left, but after an *Interrupted. It returns after all its goroutines have ended.
 func Import(ctx context.Context, r Request) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

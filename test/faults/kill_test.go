@@ -23,10 +23,8 @@ import (
 var (
 	kills    = flag.Int("kills", 20, "how often TestKill kills, over all ways")
 	killSize = flag.Int64("killsize", 192, "MiB of the disk that TestKill imports")
+	killRate = flag.Int64("killrate", 40, "MiB a second that its server sends")
 )
-
-// killRate is what the server sends a second. At it a process has something durable by the time that it is killed.
-const killRate = 40 << 20
 
 // killed is one way for bytes to come, and what an import by it may fetch again.
 type killed struct {
@@ -120,7 +118,7 @@ type killer struct {
 
 // run imports until n processes were killed and one has ended.
 func (k *killer) run(served string, n int, bounded bool) error {
-	srv := web.Start(k.t, web.Slow(web.Ranges(served), killRate))
+	srv := web.Start(k.t, web.Slow(web.Ranges(served), *killRate<<20))
 	k.args[2] = srv.URL + "/disk"
 	runs, done := 0, 0
 	for n > 0 || done == 0 {
@@ -131,7 +129,7 @@ func (k *killer) run(served string, n int, bounded bool) error {
 		}
 		if n > 0 {
 			// The moment is counted in bytes, so that it lies within the import however fast the machine is.
-			after := srv.Sent.Load() + 1 + k.rng.Int64N(min(k.stored, 2*killRate))
+			after := srv.Sent.Load() + 1 + k.rng.Int64N(k.stored*2/3)
 			k.until(p, func() bool { return srv.Sent.Load() >= after })
 			must(k.t, p.Signal(syscall.SIGKILL))
 		}
