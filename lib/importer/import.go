@@ -27,7 +27,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	r.points = r.Resume
 	src, err := open(ctx, r.Source, r.Options, r.Checksum)
 	if err != nil {
-		return Result{}, err
+		return Result{}, r.abandon(err)
 	}
 	return importOpened(ctx, src, r)
 }

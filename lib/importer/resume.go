@@ -34,6 +34,27 @@ func goesOn(err error) bool {
 	return true
 }
 
+// abandon drops what an earlier import of the same source left, if err, which came before it was looked at, is for good.
+func (r Request) abandon(err error) error {
+	switch errdef.ExitCode(err) {
+	case 12, 13, 14, 15, 17, 20:
+	default:
+		return err
+	}
+	t, journals, jerr := r.journal()
+	if jerr != nil || t == nil {
+		return err
+	}
+	b, jerr := journals.Load()
+	if jerr != nil || b == nil {
+		return err
+	}
+	if rec, jerr := journal.Decode(b); jerr == nil && rec.Bind.Source == r.Source.String() {
+		_, _ = Discard(t) // somebody else may be writing it: then it is his
+	}
+	return err
+}
+
 // lastSave is how long a cancelled import may take to make durable what it wrote last. What is not saved then was not long
 // before; a signal is answered within two seconds.
 const lastSave = time.Second
@@ -41,7 +62,7 @@ const lastSave = time.Second
 // leave keeps what there is after err, if that is of use.
 func (j *job) leave(ctx context.Context, err error) error {
 	if j.durable == nil {
-		return err
+		return j.req.abandon(err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
 	defer cancel()

@@ -159,7 +159,7 @@ func (c *converter) run(ctx context.Context, r io.Reader) error {
 				want.Start, want.Length, c.stored, errdef.ErrCorrupt))
 		case c.co.Again == nil:
 			return c.o.readError(c.gone(want.Start))
-		case c.passes == MaxPasses || c.progress == 0:
+		case c.passes == MaxPasses || c.progress == 0 && (c.co.From == nil || c.passes > 1): // what was left of the first may have had nothing
 			return c.o.readError(errdef.WithHint(fmt.Errorf("what tells where the data lies comes too late in the stream, also after %d passes: %w", c.passes, errdef.ErrUnsupported),
 				"fetch the image to a file first"))
 		}

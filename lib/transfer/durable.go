@@ -10,8 +10,6 @@ import (
 )
 
 const (
-	// saveBytes is how much is written before it is made durable and noted: with what is under way, a process that is killed
-	// loses less than 64 MiB. A flush of so much takes some 20 ms where writes are direct.
 	saveBytes = 32 << 20
 	// saveAfter is how long something that was written waits for that.
 	saveAfter = 2500 * time.Millisecond
@@ -50,12 +48,18 @@ type DurableOptions struct {
 	// Auto flushes whenever it is time, with the point that it returns for what was written by then, nil if there is none.
 	// Without it, Checkpoint does.
 	Auto func(done *journal.Extents) *journal.Point
+	// Step is how much is written between two flushes; 0 means 32 MiB: with what is under way, a process that is killed loses
+	// less than 64 MiB then, and a flush of so much takes some 20 ms where writes are direct.
+	Step int64
 	// CountZeros: zeros are content that had to be fetched.
 	CountZeros bool
 }
 
 // NewDurable writes to k. Flushes end with ctx.
 func NewDurable(ctx context.Context, k sink.Keeper, o DurableOptions) *Durable {
+	if o.Step <= 0 {
+		o.Step = saveBytes
+	}
 	d := &Durable{Keeper: k, o: o, record: o.Record, saved: o.Resumed, begun: time.Now()}
 	d.record.Done = o.Record.Done.Clone()
 	d.idle.L = &d.mu
@@ -101,7 +105,7 @@ func (d *Durable) wrote(off, n, count int64) error {
 	return d.err
 }
 
-func (d *Durable) step() int64 { return max(saveBytes, saveShare*int64(d.size)) }
+func (d *Durable) step() int64 { return max(d.o.Step, saveShare*int64(d.size)) }
 
 func (d *Durable) late() {
 	d.mu.Lock()
