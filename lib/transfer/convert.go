@@ -195,7 +195,13 @@ func (c *converter) pass(ctx context.Context, r io.Reader) error {
 		p.sum, p.err = c.read(ctx, p)
 		return nil // pass returns it: whoever is first tells the cause
 	})
-	for k := range p.pieces {
+	for k := range c.each(ctx, p.pieces) {
+		if k.buf == nil { // nothing came for a while
+			if err := c.save(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := c.makeRoom(ctx); err != nil {
 			return err
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
@@ -52,6 +54,33 @@ func (c *converter) save(ctx context.Context) error {
 	}
 	c.point = &journal.Point{Pos: c.hold.pos, Learnt: slices.Clone(c.learnt), Held: c.hold.copy()}
 	return c.o.writeError(c.co.Save(c.point))
+}
+
+// waiting is how often somebody who waits for bytes asks whether to save.
+const waiting = time.Second
+
+// each yields pieces, and where the import is saved now and then an empty one while none comes.
+func (c *converter) each(ctx context.Context, pieces <-chan chunk) iter.Seq[chunk] {
+	return func(yield func(chunk) bool) {
+		var tick <-chan time.Time
+		if c.saves {
+			t := time.NewTicker(waiting)
+			defer t.Stop()
+			tick = t.C
+		}
+		for {
+			select {
+			case k, ok := <-pieces:
+				if !ok || !yield(k) {
+					return
+				}
+			case <-tick:
+				if ctx.Err() == nil && !yield(chunk{}) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // copy is what is live.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"sort"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
@@ -192,6 +193,32 @@ func (e entry) within(off, end int64) (entry, bool) {
 	return e, e.length > 0
 }
 
+// save tells, if it is time, that all before at is placed and hashed. A table that lies on both sides is compared first.
+func (c *hasher) save(at int64, seen *replay) error {
+	if c.ho.Due == nil || at == 0 || at >= c.file.Size || len(seen.active) > 0 || !c.ho.Due() {
+		return nil
+	}
+	return c.o.writeError(c.ho.Save(at, seen.tables))
+}
+
+// await waits for ready. What is written meanwhile is saved, too.
+func (c *hasher) await(ctx context.Context, ready <-chan struct{}, at int64, seen *replay) error {
+	tick := time.NewTicker(waiting)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := c.save(at, seen); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // inOrder hashes the pieces and places the packed entries that cross from one into the next.
 func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay, l *placer) error {
 	var tail []byte // the end of the piece before: what entries that cross need of it
@@ -202,11 +229,10 @@ func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay,
 			return c.o.readError(err)
 		}
 	}
+	at := c.ho.From // all before it is placed and hashed
 	for p := range order {
-		select {
-		case <-p.ready:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.await(ctx, p.ready, at, seen); err != nil {
+			return err
 		}
 		if p.err != nil {
 			return p.err
@@ -238,12 +264,10 @@ func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		behind := p.off + int64(len(p.data))
+		at = p.off + int64(len(p.data))
 		c.pool.Put(p.data)
-		if c.ho.Due != nil && behind < c.file.Size && len(seen.active) == 0 && c.ho.Due() {
-			if err := c.ho.Save(behind, seen.tables); err != nil {
-				return c.o.writeError(err)
-			}
+		if err := c.save(at, seen); err != nil {
+			return err
 		}
 	}
 	if err := ctx.Err(); err != nil {

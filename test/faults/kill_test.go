@@ -22,8 +22,8 @@ import (
 
 var (
 	kills    = flag.Int("kills", 20, "how often TestKill kills, over all ways")
-	killSize = flag.Int64("killsize", 192, "MiB of the disk that TestKill imports")
-	killRate = flag.Int64("killrate", 40, "MiB a second that its server sends")
+	killSize = flag.Int64("killsize", 128, "MiB of the disk that TestKill imports")
+	killRate = flag.Int64("killrate", 96, "MiB a second that its server sends")
 )
 
 // killed is one way for bytes to come, and what an import by it may fetch again.
@@ -129,7 +129,12 @@ func (k *killer) run(served string, n int, bounded bool) error {
 		}
 		if n > 0 {
 			// The moment is counted in bytes, so that it lies within the import however fast the machine is.
-			after := srv.Sent.Load() + 1 + k.rng.Int64N(k.stored*2/3)
+			// Most are late: what is lost by then without a journal is more than what may be fetched again.
+			moment := k.rng.Int64N(k.stored)
+			if k.rng.IntN(4) > 0 {
+				moment = k.stored/3 + moment*2/3
+			}
+			after := srv.Sent.Load() + 1 + moment
 			k.until(p, func() bool { return srv.Sent.Load() >= after })
 			must(k.t, p.Signal(syscall.SIGKILL))
 		}
