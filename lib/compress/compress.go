@@ -30,6 +30,15 @@ type Options struct {
 	Expansion int64
 	// Workers is how many goroutines may decode. Every codec decodes on one today, beside the caller's.
 	Workers int
+	// OnPoint, if set, is told of each place where decoding can begin anew (Codec.Resume), from the reader's goroutine. That
+	// what lies before it is sound is only known when the reader has handed out a byte from behind it.
+	OnPoint func(Point)
+}
+
+// A Point is a place in compressed content where decoding can begin: a block of xz, a member of gzip.
+type Point struct {
+	Stored, Out int64  // bytes before it, compressed and not
+	State       []byte // what else the codec has to know
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -38,7 +47,7 @@ func (o Options) withDefaults() (Options, error) {
 			o.Window, o.Expansion, o.Workers, errdef.ErrUsage)
 	}
 	l := limits.Limits{Window: o.Window, Expansion: o.Expansion, Workers: o.Workers}.WithDefaults()
-	return Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers}, nil
+	return Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers, OnPoint: o.OnPoint}, nil
 }
 
 // A Codec is one way of compression. Codecs are comparable; the zero Codec is none and has no reader.
@@ -52,6 +61,10 @@ type spec struct {
 	// explain turns an error of the decoder into one that says what is wrong, with a sentinel of errdef;
 	// nil leaves it to the caller.
 	explain func(err error, o Options) error
+	// scan, if set, lies between source and decoder and finds the points; at is where r begins, zero for the start.
+	scan func(r io.Reader, at Point, tell func(Point)) (io.Reader, error)
+	// points: there are any.
+	points bool
 }
 
 // The codecs there are.
@@ -102,5 +115,32 @@ func (c Codec) NewReader(r io.Reader, o Options) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newReader(c.spec, r, o), nil
+	return newReader(c.spec, r, Point{}, o)
+}
+
+// Resume decodes r, which begins where p lies in the content: what comes out is what lies behind the first p.Out bytes. The
+// bounds of Options count from there. All checks are those of NewReader, also of what the container tells at its end of
+// what lies before p.
+func (c Codec) Resume(r io.Reader, p Point, o Options) (io.ReadCloser, error) {
+	if c.spec == nil || !c.points || p.Stored < 0 || p.Out < 0 {
+		return nil, fmt.Errorf("compress: decoding cannot begin at stored byte %d: %w", p.Stored, errdef.ErrUsage)
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return newReader(c.spec, r, p, o)
+}
+
+// Points reports whether the codec has places to begin at. Whether a content has any is another thing.
+func (c Codec) Points() bool { return c.spec != nil && c.points }
+
+// ByName returns the codec of this name.
+func ByName(name string) (Codec, bool) {
+	for _, c := range all {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return Codec{}, false
 }

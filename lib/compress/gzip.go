@@ -17,6 +17,7 @@ var gzipSpec = &spec{
 	match:   func(h []byte) bool { return len(h) >= 3 && h[0] == 0x1f && h[1] == 0x8b && h[2] == 8 },
 	open:    openGzip,
 	explain: func(err error, _ Options) error { return explainGzip(err) },
+	points:  true,
 }
 
 var errGzipFlags = errors.New("header has flags of a later version")
@@ -43,6 +44,7 @@ func explainGzip(err error) error {
 type gzipMembers struct {
 	src *input
 	z   gzip.Reader
+	out int64
 }
 
 // next begins a member.
@@ -59,6 +61,7 @@ func (m *gzipMembers) next() error {
 	if head[3]&0xe0 != 0 {
 		return fmt.Errorf("%w: %#02x", errGzipFlags, head[3])
 	}
+	m.src.tell(m.out)
 	if err := m.z.Reset(m.src.Reader); err != nil {
 		return notEOF(err)
 	}
@@ -69,6 +72,7 @@ func (m *gzipMembers) next() error {
 func (m *gzipMembers) Read(p []byte) (int, error) {
 	for {
 		n, err := m.z.Read(p)
+		m.out += int64(n)
 		if n > 0 && err == io.EOF {
 			err = nil // the next Read says it again
 		}

@@ -13,12 +13,21 @@ const stored = 256 << 10
 // from what a decoder makes of it. Decoders get the *bufio.Reader, for which they have fast paths.
 type input struct {
 	*bufio.Reader
-	src *recorder
+	src   *recorder
+	at    Point // where it begins
+	point func(Point)
+}
+
+// tell tells of a point at what is read next; out is what has come out since the beginning.
+func (in *input) tell(out int64) {
+	if in.point != nil && in.consumed() > 0 {
+		in.point(Point{Stored: in.at.Stored + in.consumed(), Out: in.at.Out + out})
+	}
 }
 
 func newInput(r io.Reader, stop <-chan struct{}) *input {
 	src := &recorder{r: r, stop: stop}
-	return &input{bufio.NewReaderSize(src, stored), src}
+	return &input{Reader: bufio.NewReaderSize(src, stored), src: src}
 }
 
 // consumed is how many stored bytes the decoder has taken.

@@ -25,6 +25,7 @@ type reader struct {
 	spec *spec
 	src  io.Reader
 	o    Options
+	at   Point // where src begins
 
 	started sync.Once
 	stopped sync.Once
@@ -38,12 +39,18 @@ type reader struct {
 	cur, rest []byte // the chunk being handed out, and what is left of it
 }
 
-func newReader(s *spec, r io.Reader, o Options) *reader {
+func newReader(s *spec, r io.Reader, at Point, o Options) (*reader, error) {
+	if s.scan != nil && (o.OnPoint != nil || at.Stored > 0) {
+		var err error
+		if r, err = s.scan(r, at, o.OnPoint); err != nil {
+			return nil, err
+		}
+	}
 	return &reader{
-		spec: s, src: r, o: o,
+		spec: s, src: r, at: at, o: o,
 		stop: make(chan struct{}), done: make(chan struct{}),
 		full: make(chan []byte, ahead), free: make(chan []byte, ahead),
-	}
+	}, nil
 }
 
 // Read implements io.Reader.
@@ -107,6 +114,7 @@ func (r *reader) decode(in *input, m *meter) error {
 	if in.atEnd() {
 		return io.ErrUnexpectedEOF // no codec has an empty form
 	}
+	in.at, in.point = r.at, r.o.OnPoint
 	dec, release, err := r.spec.open(in, r.o)
 	if err != nil {
 		return notEOF(err)
@@ -166,7 +174,7 @@ func fill(r io.Reader, buf []byte) (int, error) {
 
 // explain says what the decoder ran into, and where.
 func (r *reader) explain(err error, in *input, m *meter) error {
-	at := fmt.Sprintf("near stored byte %d, output byte %d", in.consumed(), m.total)
+	at := fmt.Sprintf("near stored byte %d, output byte %d", r.at.Stored+in.consumed(), r.at.Out+m.total)
 	if errors.Is(err, errdef.ErrLimit) {
 		return errdef.WithHint(fmt.Errorf("%s, %s: %w", r.spec.name, at, err), errdef.Hint(err))
 	}

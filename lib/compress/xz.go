@@ -19,6 +19,8 @@ var xzSpec = &spec{
 	match:   func(h []byte) bool { return len(h) >= 6 && string(h[:6]) == "\xfd7zXZ\x00" },
 	open:    openXZ,
 	explain: explainXZ,
+	scan:    scanXZ,
+	points:  true,
 }
 
 func openXZ(src *input, o Options) (io.Reader, func(), error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/transfer"
 	"github.com/cdictl/cdictl/lib/verify"
 )
@@ -55,6 +56,16 @@ func (j *job) convert(ctx context.Context) error {
 	j.req.Tracker.SetPhase("importing")
 	limit := j.opts.Limits.VirtualSize // a stored image has no reason to be larger than the largest disk
 	co := transfer.ConvertOptions{Hold: j.req.Hold, Max: limit, TooLarge: j.opts.Limits.CheckVirtualSize(limit + 1), Size: j.learnt, Stored: j.contentSize()}
+	if err := j.goOn(ctx); err != nil {
+		return err
+	}
+	if j.record != nil {
+		co.From = j.record.Point
+	}
+	if d := j.durable; d != nil {
+		co.Due = func() bool { return d.Due() && (j.codec == "" || j.points.any()) }
+		co.Save = func(p *journal.Point) error { return d.Checkpoint(j.convertPoint(p), true) }
+	}
 	switch {
 	case j.again():
 		p := &passes{job: j, n: 1}
@@ -80,6 +91,19 @@ func (j *job) convert(ctx context.Context) error {
 		return err
 	}
 	return j.verify()
+}
+
+// convertPoint adds to where a conversion can go on how to get there.
+func (j *job) convertPoint(p *journal.Point) *journal.Point {
+	if p.Stored > 0 || p.Hashed > 0 {
+		return p // of the first pass
+	}
+	if off, state, ok := j.verifier.Mark(p.Pos); ok && j.codec == "" {
+		p.Stored, p.Out, p.Hashed, p.Hash = off, off, off, state
+	} else if at := j.points.before(p.Pos); at != nil {
+		p.Stored, p.Out, p.Codec, p.Hashed, p.Hash = at.Stored, at.Out, at.Codec, at.Hashed, at.Hash
+	}
+	return p
 }
 
 // learnt takes the virtual size, which the header at the start may have told already.

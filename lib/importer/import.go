@@ -8,6 +8,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/resize"
 	"github.com/cdictl/cdictl/lib/sink"
@@ -16,16 +17,17 @@ import (
 )
 
 // Import makes a raw disk at r.Target out of the image at r.Source. Nothing is visible at the target before all of it
-// is there, verified and durable; after an error nothing is left. It returns after all its goroutines have ended.
+// is there, verified and durable; after an error nothing is left, but after an *Interrupted. It returns after all its goroutines have ended.
 func Import(ctx context.Context, r Request) (Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if r.Tracker == nil {
 		r.Tracker = newTracker()
 	}
+	r.points = r.Resume
 	src, err := open(ctx, r.Source, r.Options, r.Checksum)
 	if err != nil {
-		return Result{}, err
+		return Result{}, r.abandon(err)
 	}
 	return importOpened(ctx, src, r)
 }
@@ -43,13 +45,13 @@ func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
 	j := &job{opened: src, req: r, abort: cancel}
 	defer j.close()
 	if err := j.run(ctx); err != nil {
-		return Result{}, cause(ctx, err)
+		return Result{}, j.leave(ctx, cause(ctx, err))
 	}
 	s := r.Tracker.Snapshot()
 	res := Result{
 		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route, Reason: j.plan.Reason,
 		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Passes: max(j.plan.Passes, j.passes), HeldMax: j.heldMax,
-		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Seconds: time.Since(start).Seconds(),
+		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Resumed: j.record != nil, Kept: j.stats.Kept, Seconds: time.Since(start).Seconds(),
 	}
 	if !r.Checksum.IsZero() {
 		res.Digest = r.Checksum.String()
@@ -85,8 +87,10 @@ type job struct {
 	size      int64 // of the disk; -1 likewise
 	overlay   bool  // the image has a backing file that may be read
 	stats     transfer.Stats
-	passes    int   // over the stored bytes, where only the end tells
-	heldMax   int64 // bytes of a stream held in memory
+	passes    int               // over the stored bytes, where only the end tells
+	heldMax   int64             // bytes of a stream held in memory
+	durable   *transfer.Durable // sink, where the import can be gone on with
+	record    *journal.Record   // of the one that this one goes on with
 }
 
 func (j *job) close() {
@@ -215,20 +219,45 @@ func (j *job) facts() plan.Facts {
 }
 
 func (j *job) openSink(ctx context.Context) error {
-	size := j.size
-	if size < 0 && j.most() > 0 {
-		size = j.most() // the stream may be shorter, never longer
-	}
-	var err error
-	j.sink, err = j.req.Target.Open(ctx, sink.Options{Size: size, Preallocate: j.req.Preallocate})
+	size := j.sinkSize()
+	o := sink.Options{Size: size, Preallocate: j.req.Preallocate}
+	t, journals, err := j.req.journal()
 	if err != nil {
 		return j.onTarget("open", err)
+	}
+	if t != nil {
+		if j.sink, err = j.openDurable(ctx, t, journals, o); err != nil {
+			return j.onTarget("open", err)
+		}
+	}
+	if j.sink == nil {
+		s, err := j.req.Target.Open(ctx, o)
+		if err != nil {
+			return j.onTarget("open", err)
+		}
+		j.sink = s
+		if t != nil {
+			if err := journals.Drop(); err != nil { // it is of another part, and may lie elsewhere
+				return j.onTarget("open", err)
+			}
+			if _, ok := j.restarts(); ok {
+				j.adopt(ctx, s, journals, nil)
+			}
+		}
 	}
 	if j.size < 0 {
 		size = max(j.req.Size, j.stored())
 	}
 	j.req.Tracker.SetTotal(size)
 	return nil
+}
+
+// sinkSize is the size to open the target with.
+func (j *job) sinkSize() int64 {
+	if j.size < 0 && j.most() > 0 {
+		return j.most() // the stream may be shorter, never longer
+	}
+	return j.size
 }
 
 // most is the bound of a stream whose size only its end tells, 0 for none. What is preallocated is claimed beforehand, so

@@ -19,6 +19,7 @@ import (
 // opened is a source whose codec and format are known. Either random is set, or the content comes in order only.
 type opened struct {
 	name   string
+	source source.Source
 	opts   Options
 	blob   source.Blob
 	info   source.Info
@@ -40,6 +41,8 @@ type opened struct {
 	archive   *archive.Stream // that content comes from; nil if it is a window
 	digest    verify.Digest   // of a window, by the archive's manifest
 	outer     io.Closer       // decoder of the codec over the archive
+
+	points *points // of the codec; nil: they are not asked for
 }
 
 // open opens src and looks at its first bytes. The blob observes ctx until Close.
@@ -50,7 +53,7 @@ func open(ctx context.Context, src source.Source, o Options, want verify.Digest)
 	if err != nil {
 		return nil, onSource("open", src.String(), err)
 	}
-	c := &opened{name: src.String(), opts: o, blob: blob, info: blob.Info()}
+	c := &opened{name: src.String(), source: src, opts: o, blob: blob, info: blob.Info()}
 	c.siblings = newSiblings(ctx, src, env, c.info.Size, !want.IsZero())
 	defer func() {
 		if err != nil {
@@ -127,7 +130,13 @@ func (c *opened) peek(r io.Reader, ra io.ReaderAt) error {
 // decode lays codec over the stream. What is then seen must be a disk, not a second codec.
 func (c *opened) decode(codec compress.Codec) error {
 	l := c.opts.Limits
-	r, err := codec.NewReader(c.content, compress.Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers})
+	o := compress.Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers}
+	if c.opts.points && c.codec == "" && c.random != nil {
+		known, v := &points{}, c.verifier
+		c.points = known
+		o.OnPoint = func(p compress.Point) { known.add(p, v) }
+	}
+	r, err := codec.NewReader(c.content, o)
 	if err != nil {
 		return err
 	}

@@ -109,6 +109,10 @@ type Explanation struct {
 	plan.Plan
 	VirtualSize int64 `json:"virtualSize"` // of the disk; -1: only the end of the stream tells
 	StoredSize  int64 `json:"storedSize"`  // -1 likewise
+	// Resume says where the import would go on if it were interrupted, or why nowhere, and Left what an earlier one that was
+	// left. Empty where nobody asked for that.
+	Resume string `json:"resume,omitempty"`
+	Left   string `json:"left,omitempty"`
 }
 
 // Explain makes the plan for r and moves nothing: the source's first bytes and tables are read, the target is not touched.
@@ -126,11 +130,20 @@ func Explain(ctx context.Context, r Request) (Explanation, error) {
 	if err := j.prepare(ctx); err != nil {
 		return Explanation{}, err
 	}
-	return j.explain(j.size), nil
+	x := j.explain(j.size)
+	x.Left = j.left()
+	return x, nil
 }
 
 func (j *job) explain(size int64) Explanation {
-	return Explanation{Source: j.name, Format: j.format.Name, Codec: j.codec, Plan: j.plan, VirtualSize: size, StoredSize: j.info.Size}
+	x := Explanation{Source: j.name, Format: j.format.Name, Codec: j.codec, Plan: j.plan, VirtualSize: size, StoredSize: j.info.Size}
+	if j.req.Resume {
+		where, ok := j.restarts()
+		if x.Resume = where; !ok {
+			x.Resume = "from the start: " + where
+		}
+	}
+	return x
 }
 
 // String is the explanation for people, in a few lines.
@@ -148,6 +161,12 @@ func (e Explanation) String() string {
 	}
 	if e.Fallback != "" {
 		fmt.Fprintf(&b, "if held long: %s\n", e.Fallback)
+	}
+	if e.Resume != "" {
+		fmt.Fprintf(&b, "if broken:    it goes on %s\n", e.Resume)
+	}
+	if e.Left != "" {
+		fmt.Fprintf(&b, "left there:   %s\n", e.Left)
 	}
 	return b.String()
 }

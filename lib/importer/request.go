@@ -25,6 +25,8 @@ type Options struct {
 	Trace   *trace.Recorder   // nil: no timeline
 	// OnRetry is told of each failed try that will be repeated; nil, or safe for concurrent use.
 	OnRetry func(source.Retry)
+
+	points bool // note where a codec could begin again
 }
 
 // Request says what to import where.
@@ -47,6 +49,14 @@ type Request struct {
 	// where the target wants guest order, else what waited for its table too long and cannot be fetched again. Beside
 	// the target is the natural place. Empty: an import that needs it ends in errdef.ErrScratchNeeded.
 	Spool string
+	// Resume goes on with what an interrupted import of the same disk left at the target, and leaves what there is if this one
+	// is interrupted (then the error is an *Interrupted) or ends in an error after which another try may help. It wants a
+	// sink.Resumer and a source that proves itself unchanged; without them it does nothing.
+	Resume bool
+	// Journal is where to note how far the import has come; nil: the target's own.
+	Journal sink.Journal
+	// OnNotice is told what people should know while the import goes on, such as why what was left is of no use. May be nil.
+	OnNotice func(text string)
 	// Hold is how many bytes of a stream wait in memory for the table that names them; 0: 16 MiB.
 	Hold int64
 	Options
@@ -73,5 +83,8 @@ type Result struct {
 	HeldMax     int64      `json:"bytesHeldMax"` // most bytes of a stream that waited in memory for a table to name them
 	Spooled     int64      `json:"bytesSpooled"`
 	Written     int64      `json:"bytesWritten"` // data handed to the target, zeros not counted
-	Seconds     float64    `json:"seconds"`
+	// Resumed: an earlier import was gone on with, which had made Kept bytes of the disk.
+	Resumed bool    `json:"resumed,omitempty"`
+	Kept    int64   `json:"bytesKept,omitempty"`
+	Seconds float64 `json:"seconds"`
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/progress"
 	"github.com/cdictl/cdictl/lib/transfer"
+	"github.com/cdictl/cdictl/lib/verify"
 )
 
 func newTracker() *progress.Tracker { return new(progress.Tracker) }
@@ -72,7 +74,7 @@ func (j *job) transferOptions() transfer.Options {
 	return transfer.Options{
 		Workers: l.Workers, MaxIndex: l.Metadata,
 		SourceName: j.name, TargetName: j.req.Target.String(), Abort: j.abort,
-		Tracker: j.req.Tracker, Trace: j.req.Trace,
+		Tracker: j.req.Tracker, Trace: j.req.Trace, Done: j.done(),
 	}
 }
 
@@ -124,9 +126,23 @@ func (j *job) hashFirst() error {
 func (j *job) hashed(ctx context.Context) error {
 	j.req.Tracker.SetPhase("importing")
 	h := j.req.Checksum.Hash()
+	var ho transfer.HashedOptions
+	if j.record != nil {
+		p := j.record.Point
+		ho.From, ho.Tables = p.Stored, p.Tables
+		if err := verify.SetState(h, p.Hash); err != nil {
+			return onSource("resume", j.name, err)
+		}
+	}
+	if d := j.durable; d != nil {
+		ho.Due = d.Due
+		ho.Save = func(off int64, tables []byte) error {
+			return d.Checkpoint(&journal.Point{Stored: off, Hashed: off, Hash: verify.State(h), Tables: tables}, false)
+		}
+	}
 	var err error
 	j.stats, err = transfer.CopyHashed(ctx, j.sink, j.image.(image.Mapper),
-		transfer.File{ReaderAt: j.random, Size: j.info.Size}, j.witness, h, j.transferOptions())
+		transfer.File{ReaderAt: j.random, Size: j.info.Size}, j.witness, h, ho, j.transferOptions())
 	if err != nil {
 		return err
 	}
@@ -141,6 +157,12 @@ func (j *job) stream(ctx context.Context) error {
 		so.Max = most
 		so.TooLarge = errdef.WithHint(fmt.Errorf("the disk is larger than the %d bytes asked for: %w", most, errdef.ErrTooSmall),
 			"ask for a larger --size, or none")
+	}
+	if err := j.goOn(ctx); err != nil {
+		return err
+	}
+	if j.record != nil {
+		so.From = j.record.Point.Pos
 	}
 	so.Tail = func(tail []byte, length int64) (int64, error) {
 		f, err := format.Detect(j.head, tail)

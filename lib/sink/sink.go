@@ -20,13 +20,41 @@ type Capper interface {
 	Caps() Caps
 }
 
+// A Resumer is a Target whose parts can outlive the process that writes them.
+type Resumer interface {
+	Target
+	// Journal is where to write down how far a part has come. It belongs to the part: whoever makes that anew, drops or
+	// commits it, drops the record too.
+	Journal() (Journal, error)
+}
+
+// A Journal keeps one record, which is whole at any moment: the old one or the new one.
+type Journal interface {
+	// Load returns the record, nil if there is none.
+	Load() ([]byte, error)
+	// Save replaces it, and returns when the new one is durable.
+	Save(record []byte) error
+	// Drop forgets it. Without one it does nothing.
+	Drop() error
+}
+
+// A Keeper is a Sink of a Resumer.
+type Keeper interface {
+	Sink
+	// Sync returns when everything that was written and zeroed before it was called is durable. Others may write meanwhile.
+	Sync(ctx context.Context) error
+	// Keep says whether Close leaves the part, for Open with Resume, where it was not committed.
+	Keep(keep bool)
+}
+
 // Mode says what Open finds and leaves.
 type Mode uint8
 
 const (
 	// New makes a disk.
 	New Mode = iota
-	// Resume goes on with a part that an earlier, interrupted writer left.
+	// Resume goes on with a part that an earlier, interrupted writer left: what was durable is there, the rest may be
+	// anything that it wrote. Without one that can be trusted and has Options.Size it is fs.ErrNotExist.
 	Resume
 	// Update changes a disk in place (a delta): it never truncates, resizes or drops. Close without Commit leaves the
 	// disk marked incomplete, and the delta may be applied again.
@@ -65,6 +93,7 @@ type Sink interface {
 	Caps() Caps
 	// Commit makes the disk visible, with exactly size bytes, after all of it is durable.
 	Commit(ctx context.Context, size int64) error
-	// Close drops what was not committed and leaves nothing behind. After Commit it only frees resources.
+	// Close drops what was not committed and leaves nothing behind, unless a Keeper was told to. After Commit it only
+	// frees resources.
 	Close() error
 }

@@ -63,6 +63,12 @@ type Blob interface {
 	Info() Info
 }
 
+// A Starter is a Blob whose Read can begin elsewhere than at its start.
+type Starter interface {
+	// StartAt makes the first Read begin at off, within the content. It is called before that, once.
+	StartAt(off int64) error
+}
+
 // Info is what a source knows of its content.
 type Info struct {
 	// Size is the stored size, -1 where only the end tells.

@@ -10,6 +10,7 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
+	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/sink"
 )
 
@@ -41,6 +42,12 @@ type ConvertOptions struct {
 	// Max is the longest stream, 0: no bound. A longer one ends in TooLarge.
 	Max      int64
 	TooLarge error
+	// From, if not nil, is what Save was told in an earlier run, and checked with Check: the first stream begins at From.Pos,
+	// and Options.Done has what was written by then.
+	From *journal.Point
+	// Due is asked now and then whether to Save, with what it takes to go on from where the stream is. Nil: never.
+	Due  func() bool
+	Save func(*journal.Point) error
 }
 
 // Converted tells what Convert did.
@@ -75,6 +82,7 @@ func Convert(ctx context.Context, dst sink.Sink, r io.Reader, l image.Learner, c
 	}
 	c.ledger.init()
 	c.hold = hold{pool: c.pool, most: most, evict: c.evict}
+	c.saves = co.Due != nil
 	group, gctx := o.group(ctx)
 	c.spawn = group.Go
 	group.Go(func() error {
@@ -86,7 +94,7 @@ func Convert(ctx context.Context, dst sink.Sink, r io.Reader, l image.Learner, c
 	}
 	err := group.Wait()
 	if err == nil && c.size >= 0 {
-		rest := c.size - c.stats.data.Load() - c.stats.zero.Load()
+		rest := c.size - c.stats.data.Load() - c.stats.zero.Load() - c.stats.kept.Load()
 		c.stats.zero.Add(rest)
 		o.Tracker.AddVirtual(rest)
 	}
@@ -120,11 +128,19 @@ type converter struct {
 	passes int
 	stored int64 // length of the stream, -1 before its first end
 	seed   maphash.Seed
-	sum    uint64 // of the first pass
+	sum    uint64 // of the first pass, from where it began
+
+	saves   bool // it can be gone on with
+	learnt  []journal.Bytes
+	learned int64          // bytes of those
+	point   *journal.Point // that was saved last
 }
 
 // run makes the passes.
 func (c *converter) run(ctx context.Context, r io.Reader) error {
+	if err := c.resume(); err != nil {
+		return err
+	}
 	for {
 		c.passes++
 		if err := c.pass(ctx, r); err != nil {
@@ -143,7 +159,7 @@ func (c *converter) run(ctx context.Context, r io.Reader) error {
 				want.Start, want.Length, c.stored, errdef.ErrCorrupt))
 		case c.co.Again == nil:
 			return c.o.readError(c.gone(want.Start))
-		case c.passes == MaxPasses || c.progress == 0:
+		case c.passes == MaxPasses || c.progress == 0 && (c.co.From == nil || c.passes > 1): // what was left of the first may have had nothing
 			return c.o.readError(errdef.WithHint(fmt.Errorf("what tells where the data lies comes too late in the stream, also after %d passes: %w", c.passes, errdef.ErrUnsupported),
 				"fetch the image to a file first"))
 		}
@@ -173,18 +189,27 @@ func (c *converter) pass(ctx context.Context, r io.Reader) error {
 	c.progress = 0
 	_, more := c.learner.Next(0)
 	c.complete = !more
-	p := &passing{r: r, pieces: make(chan chunk, 1)}
+	p := &passing{r: r, off: c.hold.pos, pieces: make(chan chunk, 1)}
 	c.spawn(func() error {
 		defer close(p.pieces)
 		p.sum, p.err = c.read(ctx, p)
 		return nil // pass returns it: whoever is first tells the cause
 	})
-	for k := range p.pieces {
+	for k := range c.each(ctx, p.pieces) {
+		if k.buf == nil { // nothing came for a while
+			if err := c.save(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := c.makeRoom(ctx); err != nil {
 			return err
 		}
 		c.hold.add(k.buf, k.n)
 		if err := c.advance(ctx, false); err != nil {
+			return err
+		}
+		if err := c.save(ctx); err != nil {
 			return err
 		}
 	}
@@ -202,6 +227,7 @@ func (c *converter) pass(ctx context.Context, r io.Reader) error {
 // passing is a pass, as its reader sees it.
 type passing struct {
 	r      io.Reader
+	off    int64 // where r begins
 	pieces chan chunk
 	sum    uint64 // of all bytes; valid, as is err, once pieces is closed
 	err    error
@@ -215,7 +241,7 @@ type chunk struct {
 func (c *converter) read(ctx context.Context, p *passing) (uint64, error) {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
-	for off := int64(0); ; {
+	for off := p.off; ; {
 		buf, err := c.pool.Get(ctx)
 		if err != nil {
 			return 0, err
@@ -231,7 +257,8 @@ func (c *converter) read(ctx context.Context, p *passing) (uint64, error) {
 			return 0, c.o.readError(c.co.TooLarge)
 		}
 		if c.co.Again != nil {
-			h.Write(buf[:n])
+			// Of what an earlier run has read, the source's identity is all that is known.
+			h.Write(buf[min(max(c.began()-(off-int64(n)), 0), int64(n)):n])
 		}
 		if n == 0 {
 			c.pool.Put(buf)

@@ -85,6 +85,7 @@ func (c *converter) learn(all bool) (again bool, err error) {
 		}
 		c.progress++
 		again = true
+		c.remember(r.Start, p)
 		if err := c.know(); err != nil {
 			return false, err
 		}
@@ -182,7 +183,7 @@ func (c *converter) wait(runs []image.Run) error {
 			return c.o.readError(fmt.Errorf("packed run at guest offset %d is stored in %d bytes, more than can be held: %w", r.Guest, r.StoredLength, errdef.ErrUnsupported))
 		}
 		n := c.ahead.n
-		if err := c.ahead.add(r, c.size, stored); err != nil {
+		if err := c.o.left(r, c.size, func(r image.Run) error { return c.ahead.add(r, c.size, stored) }, c.kept); err != nil {
 			return c.o.readError(err)
 		}
 		for ; n < c.ahead.n; n++ {

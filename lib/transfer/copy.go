@@ -95,6 +95,11 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 			}
 		} else {
 			x = image.Extent{Start: off, Length: next - off, Kind: image.Data}
+			if c.o.has(off, x.Length) {
+				c.kept(x.Length)
+				off = next
+				continue
+			}
 		}
 		p := part{Extent: x}
 		if c.ordered {

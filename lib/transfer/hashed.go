@@ -1,10 +1,12 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash"
 	"sort"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
@@ -15,9 +17,10 @@ import (
 // CopyHashed writes img to dst like CopyStored, but reads the whole file, once and in order, into h as well. What was
 // placed is what was hashed: seen must be the Witness that img was opened through, and its bytes must come again.
 // The caller compares h's sum before it commits. dst must not be Ordered.
-func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File, seen *Witness, h hash.Hash, o Options) (Stats, error) {
+func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File, seen *Witness, h hash.Hash, ho HashedOptions, o Options) (Stats, error) {
 	o = o.withDefaults()
-	c := &hasher{writer: writer{dst: dst, o: o}, img: img, file: file, hash: h}
+	o.Done = nil // what counts is how far the hash has come
+	c := &hasher{writer: writer{dst: dst, o: o}, ho: ho, img: img, file: file, hash: h}
 	// The whole index at once: a second filling would need a second pass over the file.
 	batch := int(o.MaxIndex/entrySize) + 1
 	full := false
@@ -31,7 +34,7 @@ func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File,
 		return nil
 	})
 	if err == nil {
-		err = c.run(ctx, seen.replay())
+		err = c.begin(ctx, seen.replay())
 	}
 	if err != nil {
 		o.Abort()
@@ -39,10 +42,22 @@ func CopyHashed(ctx context.Context, dst sink.Sink, img image.Mapper, file File,
 	return c.stats.stats(), err
 }
 
+// HashedOptions of CopyHashed, beside Options. The zero value is useful.
+type HashedOptions struct {
+	// From is where h stands: an earlier run has placed and hashed what lies before. Tables is what Save was told with it.
+	From   int64
+	Tables []byte
+	// Due is asked now and then whether to Save, which is told how far the file is placed and hashed, and the sum of the
+	// tables by which it was. Nil: never.
+	Due  func() bool
+	Save func(off int64, tables []byte) error
+}
+
 // hasher reads the file in pieces of o.Fetch bytes. The goroutine that read a piece places the entries that lie in it;
 // those that cross into the next piece are placed by the one goroutine that sees the pieces in order, for the hash.
 type hasher struct {
 	writer
+	ho    HashedOptions
 	img   image.Mapper
 	file  File
 	hash  hash.Hash
@@ -58,6 +73,25 @@ type piece struct {
 	ready, placed chan struct{}
 }
 
+// begin starts at ho.From, if the tables are those that were compared with what was hashed before it.
+func (c *hasher) begin(ctx context.Context, seen *replay) error {
+	from := c.ho.From
+	if from > 0 {
+		if !bytes.Equal(seen.tables, c.ho.Tables) || !seen.skip(from) {
+			return c.o.readError(fmt.Errorf("the tables are not those of the import that was interrupted: %w", errdef.ErrChanged))
+		}
+		for i := range c.index.Len() {
+			e := c.index.at(i)
+			if e.storedEnd() <= from {
+				c.kept(int64(e.length))
+			} else if e.packed == 0 && e.stored < from {
+				c.kept(from - e.stored)
+			}
+		}
+	}
+	return c.run(ctx, seen)
+}
+
 func (c *hasher) run(ctx context.Context, seen *replay) error {
 	o := c.o
 	// A packed run must not cross more than one border.
@@ -71,7 +105,7 @@ func (c *hasher) run(ctx context.Context, seen *replay) error {
 	group.Go(func() error {
 		defer close(tasks)
 		defer close(order)
-		for off := int64(0); off < c.file.Size; off += size {
+		for off := c.ho.From; off < c.file.Size; off += size {
 			buf, err := c.pool.Get(gctx)
 			if err != nil {
 				return err
@@ -159,15 +193,46 @@ func (e entry) within(off, end int64) (entry, bool) {
 	return e, e.length > 0
 }
 
+// save tells, if it is time, that all before at is placed and hashed. A table that lies on both sides is compared first.
+func (c *hasher) save(at int64, seen *replay) error {
+	if c.ho.Due == nil || at == 0 || at >= c.file.Size || len(seen.active) > 0 || !c.ho.Due() {
+		return nil
+	}
+	return c.o.writeError(c.ho.Save(at, seen.tables))
+}
+
+// await waits for ready. What is written meanwhile is saved, too.
+func (c *hasher) await(ctx context.Context, ready <-chan struct{}, at int64, seen *replay) error {
+	tick := time.NewTicker(waiting)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := c.save(at, seen); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // inOrder hashes the pieces and places the packed entries that cross from one into the next.
 func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay, l *placer) error {
 	var tail []byte // the end of the piece before: what entries that cross need of it
 	next := 0       // first entry that may cross the border ahead
+	if n := min(c.ho.From, c.index.maxPacked); n > 0 {
+		tail = make([]byte, n)
+		if err := readFull(c.file, tail, c.ho.From-n); err != nil {
+			return c.o.readError(err)
+		}
+	}
+	at := c.ho.From // all before it is placed and hashed
 	for p := range order {
-		select {
-		case <-p.ready:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := c.await(ctx, p.ready, at, seen); err != nil {
+			return err
 		}
 		if p.err != nil {
 			return p.err
@@ -199,7 +264,11 @@ func (c *hasher) inOrder(ctx context.Context, order <-chan *piece, seen *replay,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		at = p.off + int64(len(p.data))
 		c.pool.Put(p.data)
+		if err := c.save(at, seen); err != nil {
+			return err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err

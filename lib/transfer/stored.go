@@ -51,7 +51,7 @@ func eachBatch(img image.Mapper, fileSize int64, batch int, w *writer, x *index,
 		if r.Guest < done {
 			return w.o.readError(fmt.Errorf("run at %d begins before %d: %w", r.Guest, done, errdef.ErrCorrupt))
 		}
-		if err := x.add(r, size, fileSize); err != nil {
+		if err := w.o.left(r, size, func(r image.Run) error { return x.add(r, size, fileSize) }, w.kept); err != nil {
 			return w.o.readError(err)
 		}
 		if err := w.zero(done, r.Guest-done); err != nil {
@@ -72,6 +72,35 @@ func eachBatch(img image.Mapper, fileSize int64, batch int, w *writer, x *index,
 		return nil
 	}
 	return do()
+}
+
+// left calls add for what of r, of an image of size bytes, is not done, and kept for the lengths that are. A packed run is done
+// as a whole or not at all.
+func (o Options) left(r image.Run, size int64, add func(image.Run) error, kept func(int64)) error {
+	if o.Done == nil || r.Guest < 0 || r.Length <= 0 { // what cannot be is for add to say
+		return add(r)
+	}
+	if r.Packed || r.StoredLength != r.Length {
+		if n := min(r.Length, size-r.Guest); n > 0 && o.has(r.Guest, n) {
+			kept(n)
+			return nil
+		}
+		return add(r)
+	}
+	for r.Length > 0 {
+		part := r
+		in, n := o.Done.At(r.Guest)
+		part.Length = min(n, r.Length)
+		part.StoredLength = part.Length
+		if in {
+			kept(part.Length)
+		} else if err := add(part); err != nil {
+			return err
+		}
+		r.Guest, r.Stored, r.Length = r.Guest+part.Length, r.Stored+part.Length, r.Length-part.Length
+		r.StoredLength = r.Length
+	}
+	return nil
 }
 
 // A fetch is one read of the file and the entries whose bytes it brings.

@@ -20,6 +20,9 @@ type StreamOptions struct {
 	// Tail, if set, is shown the last TailSize bytes (fewer if the stream is shorter) and the stream's length, and
 	// tells the size of the disk: a footer of a format is no content, and what is missing at the end is zeros.
 	Tail func(tail []byte, length int64) (int64, error)
+	// From is where in the disk the reader begins: what lies before it is there already. The stream does not end within
+	// TailSize of it.
+	From int64
 }
 
 // Stream writes r, the disk in guest order, to dst and returns the disk's size: the stream's length rounded up to 512,
@@ -75,7 +78,8 @@ type segment struct {
 // read cuts the stream into segments. It stays one segment behind, so that the end can be cut off.
 func (s *streamer) read(ctx context.Context) (int64, error) {
 	var last segment
-	for off := int64(0); ; {
+	s.kept(s.so.From)
+	for off := s.so.From; ; {
 		buf, err := s.pool.Get(ctx)
 		if err != nil {
 			return 0, err

@@ -33,6 +33,8 @@ type Options struct {
 	MaxIndex int64
 	// Names of the two ends, for errors.
 	SourceName, TargetName string
+	// Done, if set, tells what of the disk an earlier run has made durable: it is not read again where that can be.
+	Done Done
 	// Abort, if set, is called at the first error, so that reads of the blob that are under way end.
 	Abort context.CancelFunc
 
@@ -62,10 +64,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Done is a set of bytes of a disk.
+type Done interface {
+	// At tells whether off is in the set, and for how many bytes from there on, at least one, that is so.
+	At(off int64) (in bool, n int64)
+}
+
+// has reports whether all of [off, off+n) is done.
+func (o Options) has(off, n int64) bool {
+	if o.Done == nil {
+		return false
+	}
+	in, k := o.Done.At(off)
+	return in && k >= n
+}
+
 // Stats counts what went to the sink.
 type Stats struct {
 	Data int64 // bytes written
 	Zero int64 // bytes that read as zeros without being written
+	Kept int64 // bytes that were there already
 }
 
 // onSide says which end an error belongs to, unless something below already did.
@@ -99,6 +117,12 @@ type writer struct {
 	dst   sink.Sink
 	o     Options
 	stats counters
+}
+
+// kept counts what an earlier run wrote.
+func (w *writer) kept(n int64) {
+	w.stats.kept.Add(n)
+	w.o.Tracker.AddVirtual(n)
 }
 
 func (w *writer) zero(off, n int64) error {

@@ -77,7 +77,7 @@ func TestRoutesMakeTheSameDisk(t *testing.T) {
 				g := *f
 				g.ra = w
 				h := sha256.New()
-				if _, err := CopyHashed(t.Context(), s, &g, file, w, h, o); err != nil {
+				if _, err := CopyHashed(t.Context(), s, &g, file, w, h, HashedOptions{}, o); err != nil {
 					t.Fatal("CopyHashed:", err)
 				}
 				checkDisk(t, s, f.guest)
@@ -95,7 +95,7 @@ func TestHashedSeesThatTablesChanged(t *testing.T) {
 	other[1234] ^= 1 // in the table
 	w := NewWitness(bytes.NewReader(f.blob))
 	f.ra = w
-	_, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, File{bytes.NewReader(other), int64(len(other))}, w, sha256.New(), Options{})
+	_, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, File{bytes.NewReader(other), int64(len(other))}, w, sha256.New(), HashedOptions{}, Options{})
 	if !errors.Is(err, errdef.ErrChanged) {
 		t.Fatalf("got %v, want ErrChanged", err)
 	}
@@ -117,7 +117,7 @@ func TestWitnessSeesAChange(t *testing.T) {
 func TestHashedBoundsItsIndex(t *testing.T) {
 	f := newFakeImage(3, 40, 0)
 	file := File{bytes.NewReader(f.blob), int64(len(f.blob))}
-	_, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, file, NewWitness(file), sha256.New(), Options{MaxIndex: 5 * entrySize})
+	_, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, file, NewWitness(file), sha256.New(), HashedOptions{}, Options{MaxIndex: 5 * entrySize})
 	if !errors.Is(err, errdef.ErrLimit) || errdef.Hint(err) == "" {
 		t.Fatalf("got %v, want ErrLimit with a hint", err)
 	}
@@ -130,7 +130,7 @@ func TestShortFileIsAChange(t *testing.T) {
 		t.Errorf("CopyStored: got %v, want ErrChanged", err)
 	}
 	w := NewWitness(file)
-	if _, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, file, w, sha256.New(), Options{}); !errors.Is(err, errdef.ErrChanged) {
+	if _, err := CopyHashed(t.Context(), newMemSink(t, f.Size()), f, file, w, sha256.New(), HashedOptions{}, Options{}); !errors.Is(err, errdef.ErrChanged) {
 		t.Errorf("CopyHashed: got %v, want ErrChanged", err)
 	}
 }
@@ -145,7 +145,7 @@ func TestFirstErrorAborts(t *testing.T) {
 		},
 		"hashed": func(ctx context.Context, s *memSink, file File, o Options) error {
 			w := NewWitness(bytes.NewReader(f.blob))
-			_, err := CopyHashed(ctx, s, f, file, w, sha256.New(), o)
+			_, err := CopyHashed(ctx, s, f, file, w, sha256.New(), HashedOptions{}, o)
 			return err
 		},
 	} {

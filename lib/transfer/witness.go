@@ -53,6 +53,7 @@ type replay struct {
 	sums   map[span][sha256.Size]byte
 	active []check
 	off    int64
+	tables []byte // sum of todo at the start
 }
 
 type check struct {
@@ -74,7 +75,29 @@ func (w *Witness) replay() *replay {
 		}
 		return 0
 	})
+	all := sha256.New()
+	for _, s := range r.todo {
+		sum := w.seen[s]
+		fmt.Fprintf(all, "%d+%d %x\n", s.off, s.n, sum)
+	}
+	r.tables = all.Sum(nil)
 	return r
+}
+
+// skip leaves out the first off bytes of the file, which an earlier run has compared with the same tables. It reports whether
+// that can be: no range may lie on both sides.
+func (r *replay) skip(off int64) bool {
+	rest := r.todo[:0]
+	for _, s := range r.todo {
+		if s.off < off && s.end() > off {
+			return false
+		}
+		if s.off >= off {
+			rest = append(rest, s)
+		}
+	}
+	r.todo, r.off = rest, off
+	return true
 }
 
 // pass takes the next bytes of the file.

@@ -20,6 +20,7 @@ type hasher struct {
 	mu      sync.Mutex
 	idle    *sync.Cond
 	running bool
+	marks   marks
 }
 
 func newHasher(h hash.Hash) *hasher {
@@ -76,6 +77,9 @@ func (a *hasher) run() {
 		select {
 		case b := <-a.full:
 			a.h.Write(b) // a hash.Hash never fails
+			a.mu.Lock()
+			a.marks.passed(a.h, int64(len(b)))
+			a.mu.Unlock()
 			a.free <- b
 			continue
 		default:

@@ -44,6 +44,25 @@ func (v *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Resume makes v go on behind the first off bytes, which it has not seen: state is what Mark told of them, nil with the
+// zero Digest. It is called before the first Read.
+func (v *Reader) Resume(off int64, state []byte) error {
+	v.bytes = off
+	if v.hash == nil {
+		return nil
+	}
+	return v.hash.resume(off, state)
+}
+
+// Mark is a place at or before the end of the first n bytes to Resume at, and the state there; ok is false if there is none
+// that is near enough. It may be called beside Read.
+func (v *Reader) Mark(n int64) (off int64, state []byte, ok bool) {
+	if v.hash == nil {
+		return n, nil, true
+	}
+	return v.hash.mark(n)
+}
+
 // Bytes is how many bytes have passed.
 func (v *Reader) Bytes() int64 { return v.bytes }
 

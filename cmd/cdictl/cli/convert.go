@@ -64,8 +64,8 @@ func (w *writeFlags) check(t *transferFlags) (format.Format, error) {
 	switch {
 	case w.format == "raw" && (w.compress.value != "none" || w.clusterSize != 0):
 		return f, usagef("--compress and --cluster-size are for -O qcow2")
-	case w.format != "raw" && (t.disk.size != 0 || t.disk.preallocate || t.disk.explain):
-		return f, errdef.WithHint(usagef("--size, --preallocate and --explain are for raw disks"), "cdictl resize grows a qcow2")
+	case w.format != "raw" && (t.disk.size != 0 || t.disk.preallocate || t.disk.explain || t.disk.discard):
+		return f, errdef.WithHint(usagef("--size, --preallocate, --explain and --discard are for raw disks"), "cdictl resize grows a qcow2")
 	}
 	return f, nil
 }

@@ -113,6 +113,7 @@ type diskFlags struct {
 	checksumFile string
 	scratch      string
 	explain      bool
+	discard      bool
 }
 
 func (d *diskFlags) register(fs *pflag.FlagSet) {
@@ -122,5 +123,6 @@ func (d *diskFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&d.checksum, "checksum", "", "expected digest of the stored bytes, `alg:hex` (md5, sha1, sha256, sha512)")
 	fs.StringVar(&d.checksumFile, "checksum-file", "", "take the expected digest from this `file or URL` (like SHA256SUMS), by the source's file name")
 	fs.StringVar(&d.scratch, "scratch", "", "`folder` for a sparse copy, if one is needed (default: the target file's)")
+	fs.BoolVar(&d.discard, "discard", false, "drop what an interrupted import left at the target, and do nothing else")
 	fs.BoolVar(&d.explain, "explain", false, "print the plan and its reason, and move nothing")
 }

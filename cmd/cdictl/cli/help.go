@@ -35,7 +35,7 @@ var exitStatuses = []exitMeaning{
 	{20, "refused by policy: a redirect, a backing file outside its folder"},
 	{21, "source unavailable: network or server errors, after retries"},
 	{22, "timed out"},
-	{130, "canceled by a signal; nothing is left behind"},
+	{130, "canceled by a signal; the hint says what is left"},
 }
 
 // configuration is said in every help: whoever looks for a flag wants to know how not to repeat it.

@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/importer"
 )
 
 // patience is how long a cancelled command may take to put things away. The promise is two seconds.
@@ -41,7 +42,12 @@ func (a *app) main(args []string) int {
 	}
 	var left detached
 	if err != nil && ctx.Err() != nil && !errors.As(err, &left) {
-		err = context.Canceled // whatever else broke, broke because of it
+		// Whatever else broke, broke because of it.
+		if in := (*importer.Interrupted)(nil); errors.As(err, &in) {
+			err = errdef.WithHint(context.Canceled, goOn)
+		} else {
+			err = context.Canceled
+		}
 	}
 	a.report(err)
 	return errdef.ExitCode(err)

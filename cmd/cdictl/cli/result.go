@@ -63,6 +63,9 @@ func (r result) String() string {
 		moved += ", spooled " + meter.Size(r.Spooled)
 	}
 	row("moved", "%s, wrote %s", moved, meter.Size(r.Written))
+	if r.Resumed {
+		row("resumed", "%s were there from an interrupted import", meter.Size(r.Kept))
+	}
 	if r.Digest != "" {
 		row("verified", "%s", r.Digest)
 	} else {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,6 +42,9 @@ func (t *transferFlags) register(c *cobra.Command) {
 
 // transfer makes the disk, or explains how it would.
 func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) error {
+	if t.disk.discard {
+		return a.discard(t, dst)
+	}
 	track := &progress.Tracker{}
 	m := a.meter(t, track)
 	defer m.Stop()
@@ -48,6 +52,7 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	if err != nil {
 		return err
 	}
+	req.Resume, req.OnNotice = true, func(text string) { m.Say("note: " + clean(text)) }
 	if t.disk.explain {
 		x, err := importer.Explain(ctx, req)
 		m.Stop()
@@ -59,9 +64,53 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	res, err := importer.Import(ctx, req)
 	m.Stop()
 	if err != nil {
-		return err
+		return again(err)
 	}
 	return a.conclude(t, dst, result(res))
+}
+
+// goOn is what to do about an import whose part was kept.
+const goOn = "run again to continue, --discard to drop"
+
+// again adds that to what the error itself says is to be done.
+func again(err error) error {
+	if in := (*importer.Interrupted)(nil); errors.As(err, &in) {
+		hint := goOn
+		if own := errdef.Hint(err); own != "" && own != errdef.Classify(err).Hint {
+			hint = own + "; then " + goOn
+		}
+		return errdef.WithHint(err, hint)
+	}
+	return err
+}
+
+// discard drops what an interrupted import left at dst.
+func (a *app) discard(t *transferFlags, dst string) error {
+	if t.disk.explain {
+		return usagef("--discard moves nothing, so there is nothing to --explain")
+	}
+	target, _, err := a.target(dst, &t.disk)
+	if err != nil {
+		return err
+	}
+	found, err := importer.Discard(target)
+	if err != nil {
+		return err
+	}
+	return a.conclude(t, dst, discarded{dst, found})
+}
+
+// A discarded tells what --discard did.
+type discarded struct {
+	Target    string `json:"target"`
+	Discarded bool   `json:"discarded"`
+}
+
+func (d discarded) String() string {
+	if !d.Discarded {
+		return clean(d.Target) + ": nothing was left by an interrupted import"
+	}
+	return clean(d.Target) + ": dropped what an interrupted import left"
 }
 
 // conclude answers with the result of a transfer to dst.

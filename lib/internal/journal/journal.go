@@ -57,7 +57,8 @@ func (d Dir) Save(record []byte) error {
 		return fmt.Errorf("journal: a record of %d bytes: %w", len(record), errdef.ErrLimit)
 	}
 	next := d.path + ".new" // one writer, so one name: nothing piles up when it is killed
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	_ = os.Remove(next)     // and never opened: in a folder of many users it may lead elsewhere
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -78,10 +79,15 @@ func (d Dir) Save(record []byte) error {
 	return nil
 }
 
-// Drop removes the file.
+// Drop removes the file, and what a writer that was killed left of the next one.
 func (d Dir) Drop() error {
-	if err := os.Remove(d.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("journal: %w", err)
+	for _, path := range []string{d.path + ".new", d.path} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("journal: %w", err)
+		}
 	}
 	return nil
 }
+
+// Path is the file.
+func (d Dir) Path() string { return d.path }

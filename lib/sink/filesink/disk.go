@@ -51,6 +51,7 @@ type disk struct {
 	state     sync.Mutex // serialises Commit and Close
 	closed    atomic.Bool
 	published bool
+	keep      bool // the part, if it is not published
 }
 
 func newDisk(t *Target, f *os.File, path, part string, o sink.Options) *disk {
@@ -69,14 +70,14 @@ func newDisk(t *Target, f *os.File, path, part string, o sink.Options) *disk {
 	return d
 }
 
-// prepare makes the empty part ready for its first byte.
+// prepare makes the part ready for its first byte.
 func (d *disk) prepare(ctx context.Context) error {
 	if err := d.attributes(); err != nil {
 		return d.t.explain("open", err, -1)
 	}
 	if d.t.o.Direct != DirectOff {
 		var err error
-		d.direct, err = openDirect(d.f, d.part, d.align)
+		d.direct, err = openDirect(d.f, d.part, d.align, d.o.Mode == sink.New)
 		if err != nil && d.t.o.Direct == DirectOn {
 			return d.t.fail("open", errdef.WithHint(fmt.Errorf("direct writes do not work here: %w: %w", errdef.ErrUnsupported, err), "leave it to cdictl: direct writes are used where they work"))
 		}
@@ -84,8 +85,10 @@ func (d *disk) prepare(ctx context.Context) error {
 	if d.o.Size < 0 {
 		return nil
 	}
-	if err := d.f.Truncate(d.o.Size); err != nil {
-		return d.t.explain("resize", err, d.o.Size)
+	if d.o.Mode == sink.New {
+		if err := d.f.Truncate(d.o.Size); err != nil {
+			return d.t.explain("resize", err, d.o.Size)
+		}
 	}
 	d.grown.Store(d.o.Size)
 	if d.o.Preallocate {
@@ -240,6 +243,9 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 	if err := syncFolder(d.path); err != nil {
 		return d.t.explain("flush the folder of", err, size)
 	}
+	if err := forget(d.path); err != nil { // last: until here it says what the part is
+		return d.t.explain("tidy up after", err, size)
+	}
 	return nil
 }
 
@@ -255,7 +261,7 @@ func (d *disk) sync(ctx context.Context) error {
 	}
 }
 
-// Close removes a part that was not committed.
+// Close removes a part that was not committed and is not to be kept.
 func (d *disk) Close() error {
 	d.state.Lock()
 	defer d.state.Unlock()
@@ -263,9 +269,9 @@ func (d *disk) Close() error {
 		return nil
 	}
 	var errs []error
-	if !d.published { // before the lock goes with the descriptor
+	if !d.published && !d.keep { // before the lock goes with the descriptor
 		if sameFile(d.f, d.part) {
-			errs = append(errs, os.Remove(d.part))
+			errs = append(errs, forget(d.path), os.Remove(d.part))
 		}
 	}
 	if d.direct != nil {

@@ -56,7 +56,8 @@ func New(path string, o Options) *Target { return &Target{path, o} }
 func (t *Target) String() string { return t.path }
 
 // Open makes the hidden part, ".NAME.cdictl.part" in the target's folder, and locks it: errdef.ErrBusy while another
-// process (or another sink of this one) writes it. A part that a killed process left is dropped. A known size is claimed
+// process (or another sink of this one) writes it. A part that a killed process left is dropped, or with sink.Resume gone
+// on with. A known size is claimed
 // at once, so errdef.ErrTooSmall and, with Preallocate, errdef.ErrNoSpace come before any data.
 //
 // The sink takes writes of a known size up to that size. With size -1 it grows with them. Commit cuts or extends it to
@@ -66,8 +67,8 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 		return nil, t.fail("open", err)
 	}
 	switch {
-	case o.Mode != sink.New:
-		return nil, t.fail("open", errdef.WithHint(fmt.Errorf("a file cannot be resumed or changed in place yet, only made: %w", errdef.ErrUnsupported),
+	case o.Mode != sink.New && o.Mode != sink.Resume:
+		return nil, t.fail("open", errdef.WithHint(fmt.Errorf("a file cannot be changed in place yet, only made: %w", errdef.ErrUnsupported),
 			"start again with a new file, or --force to replace the old one"))
 	case o.Size < -1:
 		return nil, t.fail("open", fmt.Errorf("size %d: %w", o.Size, errdef.ErrUsage))
@@ -77,14 +78,20 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 		return nil, err
 	}
 	part := partPath(path)
+	if o.Mode == sink.Resume {
+		return t.resume(ctx, path, part, o)
+	}
 	f, err := lockPart(part)
 	if err != nil {
 		return nil, t.explain("open", err, o.Size)
 	}
 	d := newDisk(t, f, path, part, o)
-	if err := d.prepare(ctx); err != nil {
+	if err = forget(path); err == nil { // it is of another part
+		err = d.prepare(ctx)
+	}
+	if err != nil {
 		_ = d.Close()
-		return nil, err
+		return nil, t.explain("open", err, -1)
 	}
 	return d, nil
 }
@@ -115,6 +122,7 @@ func (t *Target) resolve() (string, error) {
 		return "", t.fail("open", errdef.WithHint(fmt.Errorf("it is no regular file but %s: %w", kind(fi.Mode()), errdef.ErrUnsupported),
 			"write to a new file, or to - and pipe that"))
 	case !t.o.Force:
+		t.tidy(path)
 		return "", t.fail("open", exists())
 	case link.Mode()&fs.ModeSymlink == 0:
 		return path, nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -50,6 +51,45 @@ func lockPart(path string) (*os.File, error) {
 		}
 	}
 	return nil, fmt.Errorf("other processes keep making and removing the part: %w", errdef.ErrBusy)
+}
+
+// reopenPart opens the part that an earlier writer left, and locks it: fs.ErrNotExist if there is none that is only ours.
+func reopenPart(path string, owners []int) (*os.File, error) {
+	f, err := openStale(path)
+	if err != nil {
+		return nil, err
+	}
+	err = lock(f)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errdef.WithHint(fmt.Errorf("another process writes this disk: %w", errdef.ErrBusy), "wait until it is done, or stop it")
+	} else if err != nil {
+		err = fmt.Errorf("the filesystem has no locks: %w", fs.ErrNotExist)
+	} else if !sameFile(f, path) || !ours(f, owners) {
+		err = fmt.Errorf("it is not only ours: %w", fs.ErrNotExist)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ours reports whether nobody else may have put f there, or has it under another name.
+func ours(f *os.File, owners []int) bool {
+	fi, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 1 && slices.Contains(append(owners, os.Geteuid()), int(st.Uid))
+}
+
+// ownerOf is who has the file, -1 where that is not known.
+func ownerOf(fi fs.FileInfo) int {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return -1
 }
 
 func openStale(path string) (*os.File, error) {

@@ -13,13 +13,23 @@ import (
 
 // lockPart makes an empty part that is ours alone: nobody else may open it for reading or writing while we have it, but
 // it may be renamed and removed. What a killed writer left is truncated.
-func lockPart(path string) (*os.File, error) {
+func lockPart(path string) (*os.File, error) { return openPart(path, windows.CREATE_ALWAYS) }
+
+// reopenPart opens the part that an earlier writer left: fs.ErrNotExist if there is none.
+func reopenPart(path string, _ []int) (*os.File, error) {
+	return openPart(path, windows.OPEN_EXISTING)
+}
+
+// ownerOf is not asked here: who may write to the folder decides.
+func ownerOf(fs.FileInfo) int { return os.Geteuid() }
+
+func openPart(path string, how uint32) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
 	}
 	h, err := windows.CreateFile(name, windows.GENERIC_READ|windows.GENERIC_WRITE, windows.FILE_SHARE_DELETE, nil,
-		windows.CREATE_ALWAYS, windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_FLAG_OPEN_REPARSE_POINT, 0)
+		how, windows.FILE_ATTRIBUTE_NORMAL|windows.FILE_FLAG_OPEN_REPARSE_POINT, 0)
 	if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
 		return nil, errdef.WithHint(fmt.Errorf("another process writes this disk: %w", errdef.ErrBusy), "wait until it is done, or stop it")
 	}

@@ -16,6 +16,9 @@ func (t *Target) Clean(disk bool) (found bool, err error) {
 		return false, t.fail("clean", err)
 	}
 	found, err = dropPart(partPath(path))
+	if err == nil {
+		err = forget(path)
+	}
 	if err != nil {
 		return found, t.explain("clean", err, -1)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
 )
 
-// openDirect opens the empty part f, named path, a second time, past the page cache, and tries one write of align bytes.
-func openDirect(f *os.File, path string, align int) (*os.File, error) {
+// openDirect opens the part f, named path, a second time, past the page cache. Of an empty one it tries a write of align bytes;
+// in another the first write will tell.
+func openDirect(f *os.File, path string, align int, empty bool) (*os.File, error) {
 	var sfs unix.Statfs_t
 	if err := control(f, func(fd int) error { return unix.Fstatfs(fd, &sfs) }); err != nil {
 		return nil, err
@@ -25,14 +26,14 @@ func openDirect(f *os.File, path string, align int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := probeDirect(f, d, path, align); err != nil {
+	if err := probeDirect(f, d, path, align, empty); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func probeDirect(f, d *os.File, path string, align int) error {
+func probeDirect(f, d *os.File, path string, align int, empty bool) error {
 	if !sameFile(d, path) || !sameFile(f, path) {
 		return fmt.Errorf("%s was replaced meanwhile", path)
 	}
@@ -42,6 +43,9 @@ func probeDirect(f, d *os.File, path string, align int) error {
 		if m, o := st.Dio_mem_align, st.Dio_offset_align; m == 0 || o == 0 || m > bufpool.Align || align%int(o) != 0 {
 			return fmt.Errorf("the filesystem wants memory aligned to %d and offsets to %d", m, o)
 		}
+	}
+	if !empty {
+		return nil
 	}
 	if _, err := d.WriteAt(bufpool.Make(align), 0); err != nil {
 		_ = f.Truncate(0)
@@ -87,6 +91,28 @@ func clearRange(f *os.File, off, n int64, keep bool) error {
 		return errors.ErrUnsupported
 	}
 	return err
+}
+
+// dataRuns calls do for each stretch of f that is no hole.
+func dataRuns(f *os.File, do func(off, n int64)) error {
+	return control(f, func(fd int) error {
+		for off := int64(0); ; {
+			data, err := unix.Seek(fd, off, unix.SEEK_DATA)
+			if errors.Is(err, unix.ENXIO) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if off, err = unix.Seek(fd, data, unix.SEEK_HOLE); err != nil {
+				return err
+			}
+			if off <= data {
+				return errors.ErrUnsupported
+			}
+			do(data, off-data)
+		}
+	})
 }
 
 // space tells what is free on f's filesystem for us, and what f has of it already.

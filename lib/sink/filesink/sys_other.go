@@ -9,13 +9,16 @@ import (
 )
 
 // openDirect: only Linux has it in a form that falls into line with cached writes.
-func openDirect(*os.File, string, int) (*os.File, error) { return nil, errors.ErrUnsupported }
+func openDirect(*os.File, string, int, bool) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // fallocate is left to written zeros.
 func fallocate(context.Context, *os.File, int64) error { return errors.ErrUnsupported }
 
 // clearRange is left to written zeros.
 func clearRange(*os.File, int64, int64, bool) error { return errors.ErrUnsupported }
+
+// dataRuns is not known.
+func dataRuns(*os.File, func(off, n int64)) error { return errors.ErrUnsupported }
 
 // space is not known.
 func space(*os.File) (free, have int64, known bool) { return 0, 0, false }

@@ -43,6 +43,15 @@ func (b *file) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// StartAt makes Read begin at off.
+func (b *file) StartAt(off int64) error {
+	if off < 0 || off > b.info.Size || b.pos > 0 {
+		return b.src.fail("read", fmt.Errorf("begin at %d of %d bytes: %w", off, b.info.Size, errdef.ErrUsage))
+	}
+	b.pos = off
+	return nil
+}
+
 func (b *file) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, b.src.fail("read", fmt.Errorf("offset %d is negative: %w", off, errdef.ErrUsage))

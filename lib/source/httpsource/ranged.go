@@ -31,6 +31,8 @@ type ranged struct {
 var (
 	_ source.Blob = (*ranged)(nil)
 	_ io.ReaderAt = (*ranged)(nil)
+
+	_ source.Starter = (*ranged)(nil)
 )
 
 func newRanged(s *session, head []byte) *ranged { return &ranged{s: s, head: head} }
@@ -73,6 +75,15 @@ func (b *ranged) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return n, eof
+}
+
+// StartAt makes Read begin at off.
+func (b *ranged) StartAt(off int64) error {
+	if off < 0 || off > b.s.size || b.pos > 0 || b.win != nil {
+		return b.s.src.fail("read", fmt.Errorf("begin at %d of %d bytes: %w", off, b.s.size, fs.ErrInvalid))
+	}
+	b.pos = off
+	return nil
 }
 
 // Read reads the content in order, ahead of the caller once the first bytes are used up.
