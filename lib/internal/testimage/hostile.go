@@ -1,0 +1,68 @@
+package testimage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Hostile is a file that lies, and what must be said of it. Tests of the formats read them in every way; the program
+// craft writes them for the suite that gives them to cdictl itself.
+type Hostile struct {
+	Format, Name string
+	// Make returns the file, and the disk that must be read from it where nothing is wrong enough to refuse it.
+	Make func() (file, disk []byte)
+	// Snapshot is the internal snapshot that is to be read; empty: the active disk.
+	Snapshot string
+	// Want is the error; nil: it reads.
+	Want error
+	// Says is what the error must say.
+	Says string
+	// Plain files are none of their format to who goes by content: what tells the format is what is not there.
+	Plain bool
+}
+
+// String is unique among all.
+func (h Hostile) String() string { return h.Format + ": " + h.Name }
+
+// Check holds what a reader came to against what it must come to; nil if it does.
+func (h Hostile) Check(err error) error {
+	switch {
+	case h.Want == nil && err != nil:
+		return fmt.Errorf("error is %w, want none", err)
+	case !errors.Is(err, h.Want):
+		return fmt.Errorf("error is %v, want %w", err, h.Want)
+	case err != nil && !strings.Contains(err.Error(), h.Says):
+		return fmt.Errorf("error %q does not say %q", err, h.Says)
+	}
+	return nil
+}
+
+// Hostiles are the files of all formats and codecs.
+func Hostiles() []Hostile {
+	return slices.Concat(VDIHostiles(), VHDHostiles(), VHDXHostiles())
+}
+
+// A lie turns a good file into a hostile one.
+type lie[T any] struct {
+	name string
+	tell func(T) T
+	want error
+	says string
+}
+
+// lies makes the list of a format; parts takes a crafted file apart. plain names those that are none of the format.
+func lies[T any](format string, craft func() T, parts func(T) (file, disk []byte), table []lie[T], plain ...string) []Hostile {
+	all := make([]Hostile, len(table))
+	for i, l := range table {
+		all[i] = Hostile{Format: format, Name: l.name, Want: l.want, Says: l.says, Plain: slices.Contains(plain, l.name),
+			Make: func() ([]byte, []byte) { return parts(l.tell(craft())) }}
+	}
+	for _, name := range plain {
+		if !slices.ContainsFunc(table, func(l lie[T]) bool { return l.name == name }) {
+			panic(fmt.Sprintf("%s: no lie %q", format, name))
+		}
+	}
+	return all
+}
