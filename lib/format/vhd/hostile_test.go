@@ -16,12 +16,6 @@ const hdr, atBAT = testimage.VHDHeader, testimage.VHDBAT
 
 type crafted = testimage.VHD
 
-// oldFooter cuts the footer at the end to its length of before Virtual PC 2004.
-func oldFooter(v *crafted) *crafted {
-	v.B = v.B[:len(v.B)-1]
-	return v
-}
-
 // crafts are good files.
 var crafts = map[string]func() *crafted{
 	"current size": func() *crafted { return testimage.CraftVHD("win ", "") },
@@ -37,7 +31,7 @@ var crafts = map[string]func() *crafted{
 		v.B[57] = 0
 		return v.Seal()
 	},
-	"footer of 511 bytes": func() *crafted { return oldFooter(testimage.CraftVHD("win ", "")) },
+	"footer of 511 bytes": func() *crafted { return testimage.CraftVHD("win ", "").OldFooter() },
 	"size of no whole sector": func() *crafted {
 		v := testimage.CraftVHD("win ", "")
 		return v.U64(48, uint64(len(v.Disk)+100)).Seal()

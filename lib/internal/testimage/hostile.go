@@ -19,6 +19,8 @@ type Hostile struct {
 	Want error
 	// Says is what the error must say.
 	Says string
+	// StreamSays is what it must say where the file comes in order only; empty: the same.
+	StreamSays string
 	// Plain files are none of their format to who goes by content: what tells the format is what is not there.
 	Plain bool
 }
@@ -39,9 +41,17 @@ func (h Hostile) Check(err error) error {
 	return nil
 }
 
+// Streamed is what must be said of the file where it comes in order only.
+func (h Hostile) Streamed() Hostile {
+	if h.StreamSays != "" {
+		h.Says = h.StreamSays
+	}
+	return h
+}
+
 // Hostiles are the files of all formats and codecs.
 func Hostiles() []Hostile {
-	return slices.Concat(VDIHostiles(), VHDHostiles(), VHDXHostiles())
+	return slices.Concat(QCOW2Hostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles())
 }
 
 // A lie turns a good file into a hostile one.

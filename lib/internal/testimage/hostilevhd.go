@@ -12,12 +12,6 @@ func VHDHostiles() []Hostile {
 	return lies("vhd", func() *VHD { return CraftVHD("win ", "") }, func(v *VHD) ([]byte, []byte) { return v.B, v.Disk }, vhdLies)
 }
 
-// oldFooter cuts the footer at the end to its length of before Virtual PC 2004.
-func oldFooter(v *VHD) *VHD {
-	v.B = v.B[:len(v.B)-1]
-	return v
-}
-
 var vhdLies = []lie[*VHD]{
 	{"empty", func(v *VHD) *VHD { v.B = nil; return v }, errdef.ErrCorrupt, "less than two footers"},
 	{"footer only", func(v *VHD) *VHD { v.B = v.B[:512]; return v }, errdef.ErrCorrupt, "less than two footers"},
@@ -31,7 +25,7 @@ var vhdLies = []lie[*VHD]{
 	{"cut before the footer", func(v *VHD) *VHD { v.B = v.B[:len(v.B)-512]; return v }, errdef.ErrCorrupt, "does not end with a footer"},
 	{"padded", func(v *VHD) *VHD { v.B = append(v.B, make([]byte, 1000)...); return v }, errdef.ErrCorrupt, "does not end with a footer"},
 	{"footer on no sector", func(v *VHD) *VHD { v.B = append(v.B, 0); return v.Seal() }, errdef.ErrCorrupt, "which is no sector's"},
-	{"old footer on no sector", func(v *VHD) *VHD { v.B = append(v.B, 0, 0); return oldFooter(v.Seal()) }, errdef.ErrCorrupt, "which is no sector's"},
+	{"old footer on no sector", func(v *VHD) *VHD { v.B = append(v.B, 0, 0); return v.Seal().OldFooter() }, errdef.ErrCorrupt, "which is no sector's"},
 	{"checksum of the footer at the end", func(v *VHD) *VHD { v.B[len(v.B)-300]++; return v }, errdef.ErrCorrupt, "at the end: vpc: footer checksum"},
 	{"footers that differ", func(v *VHD) *VHD {
 		end := bytes.Clone(v.U64(48, 4096).Seal().B[:512])

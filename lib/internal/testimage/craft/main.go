@@ -18,13 +18,10 @@ var images = map[string]func() (file, disk []byte){
 	"vhdx-dirty-4096":   func() ([]byte, []byte) { return vhdx(testimage.DirtyVHDX(4096)) },
 	"vhdx-differencing": func() ([]byte, []byte) { return testimage.CraftVHDX(512, "base.vhdx").B, nil },
 	"vhd-geometry":      func() ([]byte, []byte) { return vhd(testimage.CraftVHD("vpc ", "")) },
-	"vhd-old-footer": func() ([]byte, []byte) {
-		v := testimage.CraftVHD("win ", "")
-		return v.B[:len(v.B)-1], v.Disk
-	},
-	"vhd-differencing": func() ([]byte, []byte) { return testimage.CraftVHD("win ", "base.vhd").B, nil },
-	"vdi-64k":          func() ([]byte, []byte) { v := testimage.CraftVDI(64 << 10); return v.B, v.Disk },
-	"vdi-differencing": func() ([]byte, []byte) { return testimage.CraftVDI(1<<20).U32(0x4c, 4).B, nil },
+	"vhd-old-footer":    func() ([]byte, []byte) { return vhd(testimage.CraftVHD("win ", "").OldFooter()) },
+	"vhd-differencing":  func() ([]byte, []byte) { return testimage.CraftVHD("win ", "base.vhd").B, nil },
+	"vdi-64k":           func() ([]byte, []byte) { v := testimage.CraftVDI(64 << 10); return v.B, v.Disk },
+	"vdi-differencing":  func() ([]byte, []byte) { return testimage.CraftVDI(1<<20).U32(0x4c, 4).B, nil },
 }
 
 func vhdx(v *testimage.VHDX) ([]byte, []byte) { return v.B, v.Disk }
