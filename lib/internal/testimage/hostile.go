@@ -21,6 +21,8 @@ type Hostile struct {
 	Says string
 	// StreamSays is what it must say where the file comes in order only; empty: the same.
 	StreamSays string
+	// Expansion is the most bytes for one stored byte that are allowed, where Want is about that; 0: the default.
+	Expansion int64
 	// Plain files are none of their format to who goes by content: what tells the format is what is not there.
 	Plain bool
 }
@@ -51,7 +53,7 @@ func (h Hostile) Streamed() Hostile {
 
 // Hostiles are the files of all formats and codecs.
 func Hostiles() []Hostile {
-	return slices.Concat(QCOW2Hostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles())
+	return slices.Concat(QCOW2Hostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles(), CodecHostiles())
 }
 
 // A lie turns a good file into a hostile one.
