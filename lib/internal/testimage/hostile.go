@@ -23,7 +23,7 @@ type Hostile struct {
 	StreamSays string
 	// Expansion is the most bytes for one stored byte that are allowed, where Want is about that; 0: the default.
 	Expansion int64
-	// Plain files are none of their format to who goes by content: what tells the format is what is not there.
+	// Plain files are none of their kind to who goes by content: what would tell it is what is not there.
 	Plain bool
 }
 
@@ -64,7 +64,7 @@ type lie[T any] struct {
 	says string
 }
 
-// lies makes the list of a format; parts takes a crafted file apart. plain names those that are none of the format.
+// lies makes the list of a format; parts takes a crafted file apart. plain names those that are none of the kind.
 func lies[T any](format string, craft func() T, parts func(T) (file, disk []byte), table []lie[T], plain ...string) []Hostile {
 	all := make([]Hostile, len(table))
 	for i, l := range table {

@@ -24,7 +24,7 @@ func QCOW2Hostiles() []Hostile {
 func qcow2Hostiles(format string, craft func() (QCOW2, []byte), table []qcow2Lie) []Hostile {
 	var all []Hostile
 	for _, l := range table {
-		all = append(all, Hostile{Format: format, Name: l.name, Snapshot: l.snapshot, Want: l.want, Says: l.says, Make: func() ([]byte, []byte) {
+		all = append(all, Hostile{Format: format, Name: l.name, Snapshot: l.snapshot, Want: l.want, Says: l.says, Plain: l.name == "empty file", Make: func() ([]byte, []byte) {
 			c, disk := craft()
 			return l.lie(c), disk
 		}})

@@ -10,7 +10,7 @@ const vdiBlock = 4096
 
 // VDIHostiles are good files with a lie in them.
 func VDIHostiles() []Hostile {
-	return lies("vdi", func() *VDI { return CraftVDI(vdiBlock) }, func(v *VDI) ([]byte, []byte) { return v.B, v.Disk }, vdiLies)
+	return lies("vdi", func() *VDI { return CraftVDI(vdiBlock) }, func(v *VDI) ([]byte, []byte) { return v.B, v.Disk }, vdiLies, "empty", "signature")
 }
 
 var vdiLies = []lie[*VDI]{

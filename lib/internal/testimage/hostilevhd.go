@@ -9,7 +9,8 @@ import (
 
 // VHDHostiles are good files with a lie in them.
 func VHDHostiles() []Hostile {
-	return lies("vhd", func() *VHD { return CraftVHD("win ", "") }, func(v *VHD) ([]byte, []byte) { return v.B, v.Disk }, vhdLies)
+	return lies("vhd", func() *VHD { return CraftVHD("win ", "") }, func(v *VHD) ([]byte, []byte) { return v.B, v.Disk }, vhdLies,
+		"empty", "fixed with its footer at the start")
 }
 
 var vhdLies = []lie[*VHD]{

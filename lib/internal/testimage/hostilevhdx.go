@@ -8,7 +8,8 @@ import (
 
 // VHDXHostiles are good files with a lie in them.
 func VHDXHostiles() []Hostile {
-	return lies("vhdx", func() *VHDX { return CraftVHDX(512, "") }, func(v *VHDX) ([]byte, []byte) { return v.B, v.Disk }, vhdxLies)
+	return lies("vhdx", func() *VHDX { return CraftVHDX(512, "") }, func(v *VHDX) ([]byte, []byte) { return v.B, v.Disk }, vhdxLies,
+		"empty", "no magic")
 }
 
 // vhdxLoops fills the whole log with entries that do nothing, of which each names as its tail what tail says.
