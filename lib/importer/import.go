@@ -155,6 +155,10 @@ func (j *job) prepare(ctx context.Context) error {
 	}
 	if j.imageSize < 0 {
 		j.size = -1
+		// What a server promises is not here yet, but nobody would want it: the target's filesystem would fill up.
+		if err := j.opts.Limits.CheckVirtualSize(j.stored() - footer); err != nil {
+			return onSource("read", j.name, err)
+		}
 		if room := j.req.room(); room > 0 && j.stored()-footer > room {
 			return j.onTarget("size", fmt.Errorf("the image has at least %d bytes, there is room for %d: %w", j.stored()-footer, room, errdef.ErrTooSmall))
 		}

@@ -147,6 +147,9 @@ func (j *job) stream(ctx context.Context) error {
 		if err != nil {
 			return 0, err
 		}
+		if f.Random {
+			return 0, fmt.Errorf("%s: a stream of %d bytes that ends as one does not begin as one: %w", f.Name, length, errdef.ErrCorrupt)
+		}
 		j.format = f
 		return f.StreamSize(tail, length)
 	}
