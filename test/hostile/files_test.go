@@ -43,6 +43,9 @@ func TestFiles(t *testing.T) {
 			continue
 		}
 		b.try(t.Context(), f.Name, "file", path, want{[]int{f.Exit}, f.Says}, f.args()...)
+		if f.Reads {
+			continue
+		}
 		// Where tables come as they come, another of two lies may be seen first.
 		w := want{exits: []int{12, 15, 20}}
 		if f.StreamSays != f.Says {

@@ -21,6 +21,8 @@ type Hostile struct {
 	Says string
 	// StreamSays is what it must say where the file comes in order only; empty: the same.
 	StreamSays string
+	// StreamReads files are not refused where they come in order only: what lies is behind all that is needed of them.
+	StreamReads bool
 	// Expansion is the most bytes for one stored byte that are allowed, where Want is about that; 0: the default.
 	Expansion int64
 	// Plain files are none of their kind to who goes by content: what would tell it is what is not there.

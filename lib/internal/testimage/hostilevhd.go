@@ -3,14 +3,20 @@ package testimage
 import (
 	"bytes"
 	"math"
+	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 )
 
 // VHDHostiles are good files with a lie in them.
 func VHDHostiles() []Hostile {
-	return lies("vhd", func() *VHD { return CraftVHD("win ", "") }, func(v *VHD) ([]byte, []byte) { return v.B, v.Disk }, vhdLies,
+	all := lies("vhd", func() *VHD { return CraftVHD("win ", "") }, func(v *VHD) ([]byte, []byte) { return v.B, v.Disk }, vhdLies,
 		"empty", "fixed with its footer at the start")
+	for i := range all {
+		// Of a stream all data has passed before its length is known.
+		all[i].StreamReads = slices.Contains([]string{"padded", "footer on no sector", "old footer on no sector"}, all[i].Name)
+	}
+	return all
 }
 
 var vhdLies = []lie[*VHD]{
