@@ -21,6 +21,7 @@ type file struct {
 	Exit       int    `json:"exit"`
 	Says       string `json:"says"`
 	StreamSays string `json:"streamSays"`
+	Only       bool   `json:"streamOnly"`  // there, and nowhere else
 	Reads      bool   `json:"streamReads"` // by a stream: no lie is seen
 	Snapshot   string `json:"snapshot"`
 	Expansion  int64  `json:"expansion"` // not 0: a bomb, which this bounds

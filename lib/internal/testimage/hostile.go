@@ -21,6 +21,8 @@ type Hostile struct {
 	Says string
 	// StreamSays is what it must say where the file comes in order only; empty: the same.
 	StreamSays string
+	// StreamOnly files show their lie to who reads them in order; tables by which others go are right.
+	StreamOnly bool
 	// StreamReads files are not refused where they come in order only: what lies is behind all that is needed of them.
 	StreamReads bool
 	// Expansion is the most bytes for one stored byte that are allowed, where Want is about that; 0: the default.
@@ -55,7 +57,7 @@ func (h Hostile) Streamed() Hostile {
 
 // Hostiles are the files of all formats and codecs.
 func Hostiles() []Hostile {
-	return slices.Concat(QCOW2Hostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles(), CodecHostiles())
+	return slices.Concat(QCOW2Hostiles(), VMDKHostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles(), CodecHostiles())
 }
 
 // A lie turns a good file into a hostile one.

@@ -61,6 +61,7 @@ func list() error {
 		Exit       int    `json:"exit"` // what cdictl must end with
 		Says       string `json:"says"` // in its message
 		StreamSays string `json:"streamSays"`
+		Only       bool   `json:"streamOnly"`
 		Reads      bool   `json:"streamReads"`
 		Snapshot   string `json:"snapshot"`
 		Expansion  int64  `json:"expansion"`
@@ -68,7 +69,7 @@ func list() error {
 	var files []file
 	for _, h := range testimage.Hostiles() {
 		if exit := errdef.ExitCode(h.Want); !h.Plain && slices.Contains([]int{12, 15, 20}, exit) {
-			files = append(files, file{h.String(), h.Format, exit, h.Says, h.Streamed().Says, h.StreamReads, h.Snapshot, h.Expansion})
+			files = append(files, file{h.String(), h.Format, exit, h.Says, h.Streamed().Says, h.StreamOnly, h.StreamReads, h.Snapshot, h.Expansion})
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(files)
