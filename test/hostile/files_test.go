@@ -5,6 +5,7 @@ package hostile
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 
 // least is how many files there must be, so that a list which got lost is noticed.
 const least = 80
+
+// format limits the crafted files to one format or codec: go test ./test/hostile -args -format vmdk
+var format = flag.String("format", "", "only the files of this format or codec")
 
 // TestFiles imports every crafted file from disk, and again as a server sends it that knows neither length nor ranges.
 func TestFiles(t *testing.T) {
@@ -35,6 +39,9 @@ func TestFiles(t *testing.T) {
 	}
 	path, srv := filepath.Join(dir, "disk"), web.Start(t, web.Plain(dir))
 	for _, f := range files {
+		if *format != "" && *format != f.Format {
+			continue
+		}
 		if err := craft.write(t.Context(), f, path); err != nil {
 			t.Fatal(err)
 		}

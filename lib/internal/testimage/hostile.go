@@ -55,9 +55,41 @@ func (h Hostile) Streamed() Hostile {
 	return h
 }
 
+// hostiles are the lists. What is named like the key, or begins so with a space behind, is of that list.
+var hostiles = []struct {
+	format string
+	list   func() []Hostile
+}{
+	{"qcow2", QCOW2Hostiles}, {"vmdk", VMDKHostiles}, {"vdi", VDIHostiles}, {"vhd", VHDHostiles}, {"vhdx", VHDXHostiles},
+	{"tar", TarHostiles}, {"ova", OVAHostiles},
+	{"gz", func() []Hostile { return codec("gz", gzipLies()) }}, {"xz", func() []Hostile { return codec("xz", xzLies()) }},
+	{"zst", func() []Hostile { return codec("zst", zstdLies()) }}, {"bz2", func() []Hostile { return codec("bz2", bzip2Lies()) }},
+}
+
 // Hostiles are the files of all formats and codecs.
 func Hostiles() []Hostile {
-	return slices.Concat(QCOW2Hostiles(), VMDKHostiles(), VDIHostiles(), VHDHostiles(), VHDXHostiles(), TarHostiles(), OVAHostiles(), CodecHostiles())
+	var all []Hostile
+	for _, h := range hostiles {
+		all = append(all, h.list()...)
+	}
+	return all
+}
+
+// HostileByName is one of them; only the list that has it is made.
+func HostileByName(name string) (Hostile, error) {
+	format, _, _ := strings.Cut(name, ":")
+	format, _, _ = strings.Cut(format, " ")
+	for _, h := range hostiles {
+		if h.format != format {
+			continue
+		}
+		for _, f := range h.list() {
+			if f.String() == name {
+				return f, nil
+			}
+		}
+	}
+	return Hostile{}, fmt.Errorf("no hostile file %q", name)
 }
 
 // A lie turns a good file into a hostile one.

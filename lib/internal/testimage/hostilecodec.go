@@ -42,7 +42,14 @@ type codecLie struct {
 
 // CodecHostiles are compressed files that lie. What they hold otherwise is codecContent, or the letter A over and over.
 func CodecHostiles() []Hostile {
-	return slices.Concat(codec("gz", gzipLies()), codec("xz", xzLies()), codec("zst", zstdLies()), codec("bz2", bzip2Lies()))
+	var all []Hostile
+	for _, h := range hostiles {
+		switch h.format {
+		case "gz", "xz", "zst", "bz2":
+			all = append(all, h.list()...)
+		}
+	}
+	return all
 }
 
 func codec(format string, table []codecLie) []Hostile {

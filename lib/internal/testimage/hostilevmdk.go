@@ -24,6 +24,9 @@ func VMDKHostiles() []Hostile {
 	all = append(all, vmdkHostiles("vmdk stream", vmdkStreamLies())...)
 	for _, h := range vmdkHostiles("vmdk markers", vmdkMarkerLies()) {
 		h.StreamOnly = true
+		if h.Name == "no end" {
+			h.StreamSays = "past the end" // whoever knows where the stream ended says it before the reader does
+		}
 		all = append(all, h)
 	}
 	return all

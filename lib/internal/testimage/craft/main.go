@@ -76,11 +76,10 @@ func list() error {
 }
 
 func hostile(name, path string) error {
-	for _, h := range testimage.Hostiles() {
-		if h.String() == name {
-			file, _ := h.Make()
-			return os.WriteFile(path, file, 0o600)
-		}
+	h, err := testimage.HostileByName(name)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("no file %q", name)
+	file, _ := h.Make()
+	return os.WriteFile(path, file, 0o600)
 }
