@@ -79,7 +79,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
 
-# And these to 55 more. The race detector makes most of our tests five times slower; linter, api and e2e build
+# And these to 58 more. The race detector makes most of our tests five times slower; linter, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -91,6 +91,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
 	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=4s
+	@$(TESTENV) test/suite.sh hostile 180 go test -timeout 10m ./test/hostile
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
@@ -122,6 +123,10 @@ fuzz: ## every fuzz target for FUZZTIME
 .PHONY: table
 table: build ## every format by every way, ours beside qemu-img's; writes the table of docs/formats.md
 	$(TESTENV) go test -v -count=1 -run TestDigests -timeout 15m ./test/oracle -args -write | grep -v '^ *\(---\|===\)'
+
+.PHONY: hostile
+hostile: build ## files and servers that lie: exit code, seconds, peak memory and message of each
+	$(TESTENV) go test -v -count=1 -timeout 15m ./test/hostile | grep -v '^ *\(---\|===\)'
 
 .PHONY: bench
 bench: ## beside the peers that are installed; BENCH has flags of ./test/bench

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/image"
+	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/source"
 )
 
@@ -49,29 +50,10 @@ func makeTar(t testing.TB, files ...file) []byte {
 	return b.Bytes()
 }
 
-const ovfHead = `<?xml version="1.0" encoding="UTF-8"?>
-<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">`
+const ovfHead = testimage.OVFHead
 
 // ovf describes disks: "name" or "name attr=…" of the Disk element.
-func ovf(disks ...string) string {
-	s := ovfHead + "<References>"
-	for i, d := range disks {
-		name, more, _ := strings.Cut(d, " ")
-		if !strings.Contains(more, "file:") {
-			more = ""
-		}
-		s += fmt.Sprintf(`<File ovf:href="%s" ovf:id="file%d" ovf:size="7" %s/>`, name, i+1, strings.ReplaceAll(more, "file:", "ovf:"))
-	}
-	s += "</References><DiskSection><Info>Disks</Info>"
-	for i, d := range disks {
-		_, more, _ := strings.Cut(d, " ")
-		if strings.Contains(more, "file:") {
-			more = ""
-		}
-		s += fmt.Sprintf(`<Disk ovf:capacity="16" ovf:capacityAllocationUnits="byte * 2^30" ovf:diskId="vmdisk%d" ovf:fileRef="file%d" %s/>`, i+1, i+1, more)
-	}
-	return s + `<Disk ovf:capacity="1" ovf:diskId="blank"/></DiskSection><VirtualSystem ovf:id="vm"><Name>a &lt; b</Name></VirtualSystem></Envelope>`
-}
+func ovf(disks ...string) string { return testimage.OVF(disks...) }
 
 func mf(alg string, files ...file) file {
 	var s strings.Builder

@@ -118,7 +118,7 @@ func onlyDisk(all []member, o Options) (Disk, error) {
 	return all[i].disk(nil)
 }
 
-var errEmpty = fmt.Errorf("archive: no regular file in the tar: %w", errdef.ErrUnsupported)
+var errEmpty = fmt.Errorf("archive: no regular file in the tar, want at least 1: %w", errdef.ErrUnsupported)
 
 // Window returns the part of blob that holds d, which Find found in it, as a blob of its own: it is an io.ReaderAt, and an
 // image.Extenter if blob is one. blob must be an io.ReaderAt, and is closed with the window.

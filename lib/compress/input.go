@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+
+	"github.com/cdictl/cdictl/lib/errdef"
 )
 
 // stored is what is read from the source at a time.
@@ -47,11 +49,19 @@ func (in *input) atEnd() bool {
 	return err != nil
 }
 
+// barren is how many stored bytes may become nothing, one behind the other: empty streams and skippable frames have no
+// end. Real ones that are not content (a table of frames, what pzstd puts first) have a few MiB.
+const barren = 16 << 20
+
+// yielded tells that something came out.
+func (in *input) yielded() { in.src.since = 0 }
+
 // A recorder reads, counts, and remembers how the source ended: whatever it ended in, it does so for good.
 type recorder struct {
 	r     io.Reader
 	stop  <-chan struct{}
 	n     int64
+	since int64 // something came out
 	err   error
 	empty int
 }
@@ -71,6 +81,10 @@ func (s *recorder) Read(p []byte) (int, error) {
 		n, err = 0, fmt.Errorf("compress: reader returned a count of %d for %d bytes", n, len(p))
 	}
 	s.n += int64(n)
+	if s.since += int64(n); s.since > barren {
+		s.err = fmt.Errorf("compress: of %d stored bytes the last %d have become nothing: %w", s.n, s.since, errdef.ErrLimit)
+		return 0, s.err
+	}
 	if n > 0 || err != nil {
 		s.empty = 0
 	} else if s.empty++; s.empty >= 100 {

@@ -143,6 +143,7 @@ func (r *reader) decode(in *input, m *meter) error {
 			return lerr
 		}
 		if n > 0 {
+			in.yielded()
 			r.full <- buf[:n] // never blocks, as above
 		}
 		switch {

@@ -35,6 +35,8 @@ func openZstd(src *input, o Options) (io.Reader, func(), error) {
 	head, _ := src.Peek(zstd.HeaderMaxSize)
 	if err := h.Decode(head); err == nil && !h.Skippable && h.WindowSize > window {
 		return nil, nil, windowLimit("window of the first frame", h.WindowSize, o)
+	} else if err == nil && !h.Skippable && h.SingleSegment && h.FrameContentSize > window {
+		return nil, nil, windowLimit("content in one segment", h.FrameContentSize, o)
 	}
 	d, err := zstd.NewReader(onlyReader{src.Reader},
 		// One goroutine, ours: more of them gain nothing here on data and cost memory.
@@ -56,7 +58,8 @@ type onlyReader struct{ io.Reader }
 func explainZstd(err error, o Options) error {
 	switch {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return windowLimit("window of a later frame", 0, o)
+		// The first frame's window was looked at. Of later ones it is not told, nor what a block asked for.
+		return windowLimit("window or block of a frame", 0, o)
 	case errors.Is(err, zstd.ErrUnknownDictionary):
 		return errdef.WithHint(fmt.Errorf("content needs a dictionary: %w", errdef.ErrUnsupported),
 			"decompress it first with its dictionary: zstd -d -D DICTIONARY")

@@ -3,6 +3,7 @@ package limits
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -10,12 +11,16 @@ import (
 // Rate paces bytes. A nil *Rate does not limit. Safe for concurrent use.
 type Rate struct{ l *rate.Limiter }
 
-// NewRate allows bytesPerSecond, in bursts of up to a quarter of a second; nil for 0 or less.
+// NewRate allows bytesPerSecond from this moment on; nil for 0 or less. On average it is never more. What a busy machine
+// let pass unused may be made up for later, up to half a second's worth: less would lose some at each late wake-up.
 func NewRate(bytesPerSecond int64) *Rate {
 	if bytesPerSecond <= 0 {
 		return nil
 	}
-	return &Rate{rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond/4, 1)))}
+	burst := int(max(bytesPerSecond/2, 1))
+	r := &Rate{rate.NewLimiter(rate.Limit(bytesPerSecond), burst)}
+	r.l.AllowN(time.Now(), burst) // it begins full
+	return r
 }
 
 // Wait blocks until n more bytes may pass, or ctx ends.

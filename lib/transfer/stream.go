@@ -44,13 +44,16 @@ func Stream(ctx context.Context, dst sink.Sink, r io.Reader, so StreamOptions, o
 		size, err = s.read(gctx)
 		return err
 	})
-	for range workers {
+	for lane := range workers {
 		group.Go(func() error {
 			for g := range s.segments {
 				if err := gctx.Err(); err != nil {
 					return err
 				}
-				if err := s.write(g.off, g.data); err != nil {
+				end := o.Trace.Span("write", "write", lane+1, g.off, int64(len(g.data)))
+				err := s.write(g.off, g.data)
+				end()
+				if err != nil {
 					return err
 				}
 				s.pool.Put(g.buf)
@@ -84,7 +87,9 @@ func (s *streamer) read(ctx context.Context) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
+		end := s.o.Trace.Span("decode", "stream", 0, off, int64(len(buf)))
 		n, err := fill(s.r, buf)
+		end()
 		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, s.o.readError(err)
 		}

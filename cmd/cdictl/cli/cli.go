@@ -3,9 +3,11 @@
 package cli
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,6 +22,8 @@ type app struct {
 	in, out, talk    *os.File // talk is stderr
 	name             string   // how the user calls us: "cdictl" or "kubectl cdi"
 	config           string   // --config
+	logFlags         logFlags
+	log              atomic.Pointer[slog.Logger] // nil: stderr is for people
 	memory           *governor
 	defaultConfigDir func() (string, error)
 }
@@ -61,6 +65,7 @@ xz -dc old.raw.xz | %[1]s import - disk.img --size 40Gi`,
 	root.SetErr(a.talk)
 	root.SetIn(a.in)
 	root.PersistentFlags().StringVar(&a.config, "config", "", "configuration `file` (default: cdictl/config.yaml in the user's configuration folder)")
+	a.logFlags.register(root.PersistentFlags())
 	root.SetHelpCommand(a.helpCommand())
 	root.AddCommand(a.importCommand(), a.convertCommand(), a.infoCommand(), a.mapCommand(), a.compareCommand(), a.resizeCommand(), a.runJobCommand(), a.getCommand(), a.explainCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand())
 	root.InitDefaultHelpCmd()

@@ -38,6 +38,9 @@ func (a *app) command(c *cobra.Command, run func(c *cobra.Command, args []string
 		if err := a.configure(c); err != nil {
 			return usage(c, err)
 		}
+		if err := a.logFlags.begin(a, c.Flags().Changed); err != nil {
+			return usage(c, err)
+		}
 		return run(c, args)
 	}
 	return c

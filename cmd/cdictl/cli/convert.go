@@ -38,7 +38,7 @@ first, beside OUT or in --scratch.`,
 %[1]s convert -O qcow2 --compress zstd disk.img server.qcow2`,
 		Args: arguments("IN", "OUT"),
 	}
-	t.register(c)
+	t.register(c, timeoutUsage)
 	t.http.register(c.Flags())
 	c.Flags().StringVarP(&w.format, "output-format", "O", "raw", "`format` of OUT: raw or qcow2")
 	choose(c.Flags(), &w.compress, "compress", "", "compress the clusters of a qcow2", "none", "zlib", "zstd")
@@ -49,9 +49,10 @@ first, beside OUT or in --scratch.`,
 			return usage(c, err)
 		}
 		if w.format == "raw" {
-			return a.transfer(c.Context(), &t, args[0], args[1])
+			return t.pace.within(c.Context(), func(ctx context.Context) error { return a.transfer(ctx, &t, args[0], args[1]) })
 		}
-		return a.export(c.Context(), &t, importer.ExportRequest{Format: f, Compression: w.compress.value, ClusterSize: int64(w.clusterSize)}, args[0], args[1])
+		x := importer.ExportRequest{Format: f, Compression: w.compress.value, ClusterSize: int64(w.clusterSize)}
+		return t.pace.within(c.Context(), func(ctx context.Context) error { return a.export(ctx, &t, x, args[0], args[1]) })
 	})
 }
 
@@ -75,7 +76,12 @@ func (a *app) export(ctx context.Context, t *transferFlags, x importer.ExportReq
 	track := &progress.Tracker{}
 	m := a.meter(t, track)
 	defer m.Stop()
-	req, err := a.request(ctx, t, src, dst, importer.Options{Tracker: track, OnRetry: m.Retry})
+	line, stop, err := a.timeline(t.trace)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	req, err := a.request(ctx, t, src, dst, importer.Options{Tracker: track, Trace: line, OnRetry: a.retried(m)})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,6 @@ type dvFlags struct {
 	caConfigMap   string
 	immediate     bool
 	wait          bool
-	timeout       time.Duration
 }
 
 func (d *dvFlags) register(to *pflag.FlagSet) {
@@ -48,19 +47,19 @@ func (d *dvFlags) register(to *pflag.FlagSet) {
 		fs.StringVar(&d.caConfigMap, "ca-configmap", "", "`name` of the ConfigMap with certificates to trust")
 		fs.BoolVar(&d.immediate, "immediate", false, "do not wait for a pod that uses the disk, where the class would (WaitForFirstConsumer)")
 		fs.BoolVar(&d.wait, "wait", true, "follow the import until it is done; =false: return when the DataVolume is made")
-		fs.DurationVar(&d.timeout, "timeout", 0, "stop following after this `duration`; the import goes on (default: never)")
 		notFromConfig(fs, "dv")
 	})
 	d.cluster.register(to)
 }
 
 // dvOnly are the flags that say nothing without --dv.
-var dvOnly = []string{"storage-class", "volume-mode", "access-mode", "secret", "header-secret", "ca-configmap", "immediate", "wait", "timeout",
+var dvOnly = []string{"storage-class", "volume-mode", "access-mode", "secret", "header-secret", "ca-configmap", "immediate", "wait",
 	"kubeconfig", "context", "namespace"}
 
 // notDV are the flags that say nothing about a DataVolume, and why.
 var notDV = []struct{ flag, why string }{
 	{"force", "a DataVolume is not overwritten"}, {"scratch", "workers find their own room"}, {"explain", "ask cdictl explain dv/NAME afterwards"},
+	{"limit-rate", "a worker is not paced"}, {"trace", "it is a worker that moves the bytes"},
 	{"snapshot", "a DataVolume takes the active disk"}, {"allow-backing", "a DataVolume's image stands alone"},
 	{"cert", "a DataVolume's source has no client certificate"}, {"key", "a DataVolume's source has no client certificate"},
 }

@@ -56,8 +56,8 @@ func (a *app) follow(ctx context.Context, c *kube.Cluster, t *transferFlags, d *
 	defer f.meter.Stop()
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if d.timeout > 0 {
-		watching, cancel = context.WithTimeout(watching, d.timeout)
+	if t.pace.timeout > 0 {
+		watching, cancel = context.WithTimeout(watching, t.pace.timeout)
 		defer cancel()
 	}
 	looking := make(chan struct{})
@@ -76,7 +76,7 @@ func (a *app) follow(ctx context.Context, c *kube.Cluster, t *transferFlags, d *
 	case ctx.Err() != nil:
 		return errdef.WithHint(detached{fmt.Errorf("stopped following dv/%s: the import goes on in the cluster", dv.Name)}, again)
 	case timedOut:
-		return errdef.WithHint(fmt.Errorf("dv/%s is not done after %s, the import goes on in the cluster: %w", dv.Name, d.timeout, errdef.ErrTimeout),
+		return errdef.WithHint(fmt.Errorf("dv/%s is not done after %s, the import goes on in the cluster: %w", dv.Name, t.pace.timeout, errdef.ErrTimeout),
 			fmt.Sprintf("ask why: cdictl explain dv/%s -n %s", dv.Name, dv.Namespace))
 	default:
 		return err

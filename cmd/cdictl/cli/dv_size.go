@@ -85,5 +85,5 @@ func (a *app) probe(ctx context.Context, t *transferFlags, src string, short boo
 	if err != nil {
 		return importer.Info{}, err
 	}
-	return importer.Probe(ctx, s, importer.Options{Limits: limits, OnRetry: m.Retry})
+	return importer.Probe(ctx, s, importer.Options{Limits: limits, OnRetry: a.retried(m)})
 }

@@ -22,6 +22,7 @@ type httpFlags struct {
 	retries      int
 	stallTimeout time.Duration
 	connections  int
+	linkLocal    bool
 }
 
 func (h *httpFlags) register(to *pflag.FlagSet) {
@@ -39,6 +40,7 @@ func (h *httpFlags) register(to *pflag.FlagSet) {
 		fs.IntVar(&h.retries, "retries", 5, "try again after up to `n` failures in a row without a byte of progress")
 		fs.DurationVar(&h.stallTimeout, "stall-timeout", time.Minute, "try again when nothing came for this `duration`")
 		fs.IntVar(&h.connections, "connections", 4, "fetch up to `n` ranges at the same time, at most 16")
+		fs.BoolVar(&h.linkLocal, "allow-link-local", false, "follow a redirect to a link-local address, where clouds keep credentials for their machines")
 	})
 }
 

@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
 
 func (a *app) importCommand() *cobra.Command {
 	t, d := transferFlags{http: &httpFlags{}}, dvFlags{}
@@ -43,7 +47,7 @@ cause.`,
 %[1]s import --token-file token https://host.example/server.qcow2 - | ssh host 'dd of=/dev/vdb bs=1M'`,
 		Args: cobra.ArbitraryArgs, // --dv, which decides what is wanted, can come from the environment too
 	}
-	t.register(c)
+	t.register(c, timeoutUsage+"; with --dv: stop following, the import goes on")
 	t.http.register(c.Flags())
 	d.register(c.Flags())
 	return a.command(c, func(c *cobra.Command, args []string) error {
@@ -56,6 +60,6 @@ cause.`,
 		if d.name != "" {
 			return a.importDV(c.Context(), &t, &d, args[0])
 		}
-		return a.transfer(c.Context(), &t, args[0], args[1])
+		return t.pace.within(c.Context(), func(ctx context.Context) error { return a.transfer(ctx, &t, args[0], args[1]) })
 	})
 }

@@ -56,7 +56,7 @@ func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
 	if err != nil {
 		return err
 	}
-	info, err := importer.Inspect(ctx, src, importer.Options{Limits: limits, Disk: f.disk, OnRetry: m.Retry})
+	info, err := importer.Inspect(ctx, src, importer.Options{Limits: limits, Disk: f.disk, OnRetry: a.retried(m)})
 	if err != nil {
 		return err
 	}

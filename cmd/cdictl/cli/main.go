@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -77,7 +78,11 @@ func (a *app) watchSignals(cancel func()) (stop func()) {
 		case <-done:
 			return
 		}
-		a.say(canceled) // without the hint: what is left behind is not known
+		if a.logs() {
+			a.logged(slog.LevelWarn, "failed", "error", "canceled", "exit", errdef.ExitCode(context.Canceled))
+		} else {
+			a.say(canceled) // without the hint: what is left behind is not known
+		}
 		os.Exit(errdef.ExitCode(context.Canceled))
 	}()
 	return func() { close(done) } // without signal.Stop, which would let a late signal kill the process
@@ -88,6 +93,9 @@ func (a *app) report(err error) {
 	var left detached
 	switch {
 	case err == nil:
+		return
+	case a.logs():
+		a.logEnd(err)
 		return
 	case errors.Is(err, context.Canceled) && !errors.As(err, &left):
 		a.say(canceled)

@@ -42,7 +42,7 @@ func (f *readFlags) open(ctx context.Context, a *app, args ...string) (disks []*
 			}
 		}
 	}()
-	o := importer.DiskOptions{Spool: f.scratch, Options: importer.Options{Snapshot: f.image.snapshot, AllowBacking: f.image.allowBacking, OnRetry: m.Retry}}
+	o := importer.DiskOptions{Spool: f.scratch, Options: importer.Options{Snapshot: f.image.snapshot, AllowBacking: f.image.allowBacking, OnRetry: a.retried(m)}}
 	if o.Limits, err = f.limits.limits(); err != nil {
 		return nil, err
 	}

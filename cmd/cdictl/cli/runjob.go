@@ -42,9 +42,9 @@ echo '{"version":"cdictl.dev/job/v1","source":{"blank":{}},"target":{"file":"dis
 	}
 	t.output.register(c.Flags())
 	t.progress.register(c.Flags())
-	t.limits.register(c.Flags())
+	t.registerRun(c, timeoutUsage)
 	return a.command(c, func(c *cobra.Command, args []string) error {
-		return a.runJob(c.Context(), &t, args[0])
+		return t.pace.within(c.Context(), func(ctx context.Context) error { return a.runJob(ctx, &t, args[0]) })
 	})
 }
 
@@ -53,13 +53,19 @@ func (a *app) runJob(ctx context.Context, t *transferFlags, path string) error {
 	if err != nil {
 		return err
 	}
-	o := runner.Options{Tracker: new(progress.Tracker)}
+	o := runner.Options{Tracker: new(progress.Tracker), Limiter: t.pace.limiter(), OnPlan: a.planned}
 	if o.Limits, err = t.limits.limits(); err != nil {
 		return err
 	}
 	m := a.meter(t, o.Tracker)
 	defer m.Stop()
-	o.OnRetry = m.Retry
+	o.OnRetry = a.retried(m)
+	line, stop, err := a.timeline(t.trace)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	o.Trace = line
 	res := runner.Run(ctx, spec, o)
 	m.Stop()
 	if !t.output.quiet || t.output.json() {

@@ -18,7 +18,8 @@ const maxSecret = 256 << 10
 // machine, and the environment is inherited and logged.
 func (h *httpFlags) options() (httpsource.Options, error) {
 	o := httpsource.Options{Username: h.username, CAFile: h.caFile, CertFile: h.cert, KeyFile: h.key, Insecure: h.insecure,
-		Proxy: h.proxy, Retries: h.retries, StallTimeout: h.stallTimeout, Connections: h.connections}
+		Proxy: h.proxy, Retries: h.retries, StallTimeout: h.stallTimeout, Connections: h.connections,
+		AllowLinkLocal: h.linkLocal}
 	switch {
 	case h.retries < 0:
 		return o, usagef("--retries %d is negative", h.retries)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,15 +30,26 @@ type transferFlags struct {
 	output   outputFlags
 	progress progressFlags
 	limits   limitFlags
+	pace     paceFlags
+	trace    string
 	http     *httpFlags // nil: the defaults
 }
 
-func (t *transferFlags) register(c *cobra.Command) {
+// register adds them; timeout is the usage of that flag.
+func (t *transferFlags) register(c *cobra.Command, timeout string) {
 	t.disk.register(c.Flags())
 	t.image.register(c.Flags())
 	t.output.register(c.Flags())
 	t.progress.register(c.Flags())
+	t.registerRun(c, timeout)
+}
+
+// registerRun adds those of them that a job takes too.
+func (t *transferFlags) registerRun(c *cobra.Command, timeout string) {
 	t.limits.register(c.Flags())
+	t.pace.register(c.Flags(), timeout)
+	c.Flags().StringVar(&t.trace, "trace", "", "write a timeline of what was fetched, decoded and written when into `file`, for chrome://tracing or Perfetto")
+	notFromConfig(c.Flags(), "trace")
 }
 
 // transfer makes the disk, or explains how it would.
@@ -48,11 +60,17 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	track := &progress.Tracker{}
 	m := a.meter(t, track)
 	defer m.Stop()
-	req, err := a.request(ctx, t, src, dst, importer.Options{Tracker: track, OnRetry: m.Retry})
+	line, stop, err := a.timeline(t.trace)
 	if err != nil {
 		return err
 	}
-	req.Resume, req.OnNotice = true, func(text string) { m.Say("note: " + clean(text)) }
+	defer stop()
+	req, err := a.request(ctx, t, src, dst, importer.Options{Tracker: track, Trace: line, OnRetry: a.retried(m)})
+	if err != nil {
+		return err
+	}
+	req.OnPlan = a.planned
+	req.Resume, req.OnNotice = true, a.noticed(m)
 	if t.disk.explain {
 		x, err := importer.Explain(ctx, req)
 		m.Stop()
@@ -66,6 +84,8 @@ func (a *app) transfer(ctx context.Context, t *transferFlags, src, dst string) e
 	if err != nil {
 		return again(err)
 	}
+	a.logged(slog.LevelInfo, "done", "target", res.Target, "virtualSize", res.VirtualSize, "digest", res.Digest,
+		"bytesFetched", res.Fetched, "bytesSpooled", res.Spooled, "bytesWritten", res.Written, "passes", res.Passes, "seconds", res.Seconds)
 	return a.conclude(t, dst, result(res))
 }
 
@@ -133,6 +153,10 @@ func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o 
 	if r.Limits, err = t.limits.limits(); err != nil {
 		return r, err
 	}
+	r.Limiter = t.pace.limiter()
+	l := r.Limits.WithDefaults()
+	a.logged(slog.LevelDebug, "settings", "version", a.build.describe().Version, "workers", l.Workers, "maxVirtualSize", l.VirtualSize, "maxMetadata", l.Metadata,
+		"maxWindow", l.Window, "maxExpansion", l.Expansion, "limitRate", int64(t.pace.rate), "timeout", t.pace.timeout.String())
 	by := byurl.Options{Stdin: a.in}
 	if t.http != nil {
 		if by.HTTP, err = t.http.options(); err != nil {
@@ -187,7 +211,7 @@ func (a *app) meter(t *transferFlags, track *progress.Tracker) *meter.Meter {
 	mode := meter.Mode(t.progress.mode.value)
 	if t.progress.mode.value == "auto" {
 		mode = meter.None
-		if terminal(a.talk) && !t.output.quiet && !t.disk.explain {
+		if terminal(a.talk) && !a.logs() && !t.output.quiet && !t.disk.explain {
 			mode = meter.Bar
 		}
 	}

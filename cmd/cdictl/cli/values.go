@@ -76,10 +76,12 @@ func choose(fs *pflag.FlagSet, c *choice, name, short, usage string, allowed ...
 
 // completeChoices makes shells offer what a choice flag of c allows.
 func completeChoices(c *cobra.Command) {
-	c.Flags().VisitAll(func(f *pflag.Flag) {
+	offer := func(f *pflag.Flag) {
 		if v, ok := f.Value.(*choice); ok {
 			// Its errors are a flag that does not exist and one that is registered twice.
 			_ = c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(v.allowed, cobra.ShellCompDirectiveNoFileComp))
 		}
-	})
+	}
+	c.Flags().VisitAll(offer)
+	c.PersistentFlags().VisitAll(offer)
 }

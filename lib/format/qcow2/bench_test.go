@@ -84,10 +84,10 @@ func BenchmarkExtents(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			c := make(crafted, 4<<16)
 			copy(c, Magic)
-			c.u32(4, 3).u32(20, 16).u64(24, size).u32(36, entries).u64(40, 3<<16).u64(48, 1<<16).u32(56, 1).u32(96, 4).u32(100, 104)
+			c.U32(4, 3).U32(20, 16).U64(24, size).U32(36, entries).U64(40, 3<<16).U64(48, 1<<16).U32(56, 1).U32(96, 4).U32(100, 104)
 			if full {
 				for i := range entries {
-					c.u64(3<<16+8*i, uint64(4+i)<<16)
+					c.U64(3<<16+8*i, uint64(4+i)<<16)
 				}
 			}
 			img, err := Open(b.Context(), zeroTail{c, 4 << 16}, 1<<42, Options{})

@@ -174,7 +174,7 @@ func TestDescribeReads(t *testing.T) {
 
 func TestDescribeUnknown(t *testing.T) {
 	c, _ := craft(compressZlib)
-	c.u64(72, 1<<9|1<<40)
+	c.U64(72, 1<<9|1<<40)
 	info, err := Describe(t.Context(), bytes.NewReader(c), int64(len(c)), Options{})
 	if err != nil {
 		t.Fatal(err)

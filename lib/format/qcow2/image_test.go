@@ -221,11 +221,11 @@ func manyTables(n int) crafted {
 	data := l2 + n*cluster
 	c := make(crafted, data+n*cluster)
 	copy(c, Magic)
-	c.u32(4, 3).u32(20, 9).u64(24, uint64(n*64*cluster)).u32(36, uint32(n)).u64(40, 3*cluster).u64(48, cluster).u32(56, 1)
-	c.u32(96, 4).u32(100, 104)
+	c.U32(4, 3).U32(20, 9).U64(24, uint64(n*64*cluster)).U32(36, uint32(n)).U64(40, 3*cluster).U64(48, cluster).U32(56, 1)
+	c.U32(96, 4).U32(100, 104)
 	for i := range n {
-		c.u64(3*cluster+8*i, uint64(l2+i*cluster))
-		c.u64(l2+i*cluster, uint64(data+i*cluster))
+		c.U64(3*cluster+8*i, uint64(l2+i*cluster))
+		c.U64(l2+i*cluster, uint64(data+i*cluster))
 		binary.LittleEndian.PutUint32(c[data+i*cluster:], uint32(i+1))
 	}
 	return c

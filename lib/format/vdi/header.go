@@ -128,7 +128,7 @@ func (h *header) readable() error {
 		if parent == "" {
 			parent = "unknown"
 		}
-		return errdef.WithHint(unsupported("%s image with the parent %s", h.typ, parent),
+		return errdef.WithHint(unsupported("%s image with the parent %s (type %d)", h.typ, parent, uint32(h.typ)),
 			"make one image of the chain first: VBoxManage clonemedium disk IN OUT --format VDI")
 	case h.extra != 0:
 		return unsupported("%d bytes of extra data before each block", h.extra)

@@ -37,7 +37,7 @@ type header struct {
 func parseHeader(b []byte) (header, error) {
 	be := binary.BigEndian
 	if !bytes.HasPrefix(b, []byte(headerCookie)) {
-		return header{}, corrupt("the dynamic disk header has no cookie")
+		return header{}, corrupt("the dynamic disk header has no cookie but %q", b[:min(len(b), len(headerCookie))])
 	}
 	if want, got := be.Uint32(b[offHeaderSum:]), checksum(b, offHeaderSum); got != want {
 		return header{}, corrupt("header checksum is %#08x, its bytes give %#08x", want, got)
@@ -102,7 +102,7 @@ func agree(head, tail []byte) (int64, error) {
 		tail = append(bytes.Clone(tail[1:]), head[FooterSize-1])
 	}
 	if !bytes.HasPrefix(tail, []byte(Cookie)) {
-		return 0, errdef.WithHint(corrupt("the file does not end with a footer"), "its end was cut off, or something was appended: fetch it again")
+		return 0, errdef.WithHint(corrupt("the file does not end with a footer but with %q", tail[:len(Cookie)]), "its end was cut off, or something was appended: fetch it again")
 	}
 	a, err := parse(head)
 	if err != nil {

@@ -3,7 +3,6 @@ package vhd
 import (
 	"bytes"
 	"errors"
-	"math"
 	"strings"
 	"testing"
 
@@ -16,12 +15,6 @@ import (
 const hdr, atBAT = testimage.VHDHeader, testimage.VHDBAT
 
 type crafted = testimage.VHD
-
-// oldFooter cuts the footer at the end to its length of before Virtual PC 2004.
-func oldFooter(v *crafted) *crafted {
-	v.B = v.B[:len(v.B)-1]
-	return v
-}
 
 // crafts are good files.
 var crafts = map[string]func() *crafted{
@@ -38,7 +31,7 @@ var crafts = map[string]func() *crafted{
 		v.B[57] = 0
 		return v.Seal()
 	},
-	"footer of 511 bytes": func() *crafted { return oldFooter(testimage.CraftVHD("win ", "")) },
+	"footer of 511 bytes": func() *crafted { return testimage.CraftVHD("win ", "").OldFooter() },
 	"size of no whole sector": func() *crafted {
 		v := testimage.CraftVHD("win ", "")
 		return v.U64(48, uint64(len(v.Disk)+100)).Seal()
@@ -83,89 +76,8 @@ func TestCraftedIsQemus(t *testing.T) {
 	}
 }
 
-// A hostile file is a good one with a lie in it.
-var hostiles = []struct {
-	name string
-	lie  func(v *crafted) *crafted
-	want error // nil: it reads
-	says string
-}{
-	{"empty", func(v *crafted) *crafted { v.B = nil; return v }, errdef.ErrCorrupt, "less than two footers"},
-	{"footer only", func(v *crafted) *crafted { v.B = v.B[:512]; return v }, errdef.ErrCorrupt, "less than two footers"},
-	{"footers only", func(v *crafted) *crafted { v.B = v.B[:1024]; return v.Seal() }, errdef.ErrCorrupt, "header at 512 (1024 bytes) lies past the end"},
-	{"no copy of the footer", func(v *crafted) *crafted { v.B[0]++; return v }, errdef.ErrCorrupt, "must begin with a copy"},
-	{"footer checksum", func(v *crafted) *crafted { v.B[100]++; return v }, errdef.ErrCorrupt, "footer checksum"},
-	{"version 2", func(v *crafted) *crafted { return v.U32(12, 0x20000).Seal() }, errdef.ErrUnsupported, "footer version 2"},
-	{"fixed with its footer at the start", func(v *crafted) *crafted { return v.U32(60, 2).Seal() }, errdef.ErrCorrupt, "disk type is fixed"},
-	{"type 5", func(v *crafted) *crafted { return v.U32(60, 5).Seal() }, errdef.ErrCorrupt, "disk type is type 5"},
-	{"no footer at the end", func(v *crafted) *crafted { v.B[len(v.B)-512]++; return v }, errdef.ErrCorrupt, "does not end with a footer"},
-	{"cut before the footer", func(v *crafted) *crafted { v.B = v.B[:len(v.B)-512]; return v }, errdef.ErrCorrupt, "does not end with a footer"},
-	{"padded", func(v *crafted) *crafted { v.B = append(v.B, make([]byte, 1000)...); return v }, errdef.ErrCorrupt, "does not end with a footer"},
-	{"footer on no sector", func(v *crafted) *crafted { v.B = append(v.B, 0); return v.Seal() }, errdef.ErrCorrupt, "which is no sector's"},
-	{"old footer on no sector", func(v *crafted) *crafted { v.B = append(v.B, 0, 0); return oldFooter(v.Seal()) }, errdef.ErrCorrupt, "which is no sector's"},
-	{"checksum of the footer at the end", func(v *crafted) *crafted { v.B[len(v.B)-300]++; return v }, errdef.ErrCorrupt, "at the end: vpc: footer checksum"},
-	{"footers that differ", func(v *crafted) *crafted {
-		end := bytes.Clone(v.U64(48, 4096).Seal().B[:512])
-		v.U64(48, 8192).Seal()
-		copy(v.B[len(v.B)-512:], end)
-		return v
-	}, errdef.ErrCorrupt, "footer and its copy disagree"},
-	{"header in the footer", func(v *crafted) *crafted { return v.U64(16, 511).Seal() }, errdef.ErrCorrupt, "header offset 511"},
-	{"header at 2^64-1", func(v *crafted) *crafted { return v.U64(16, 1<<64-1).Seal() }, errdef.ErrCorrupt, "header offset"},
-	{"header past the end", func(v *crafted) *crafted { return v.U64(16, 1<<40).Seal() }, errdef.ErrCorrupt, "past the end"},
-	{"header in a block", func(v *crafted) *crafted { return v.U64(16, testimage.VHDData).Seal() }, errdef.ErrCorrupt, "no cookie"},
-	{"header on the footer", func(v *crafted) *crafted { return v.U64(16, uint64(len(v.B)-512)).Seal() }, errdef.ErrCorrupt, "past the end"},
-	{"geometry of 127 GiB", func(v *crafted) *crafted {
-		copy(v.B[28:], "vpc ")
-		return v.U32(56, 0xfffe10ff).Seal()
-	}, errdef.ErrCorrupt, "is too small"},
-	{"BAT on the footer", func(v *crafted) *crafted { return v.U64(hdr+16, uint64(len(v.B)-512)).Seal() }, errdef.ErrCorrupt, "past the end"},
-	{"header cookie", func(v *crafted) *crafted { v.B[hdr]++; return v.Seal() }, errdef.ErrCorrupt, "no cookie"},
-	{"header checksum", func(v *crafted) *crafted { v.B[hdr+1000]++; return v }, errdef.ErrCorrupt, "header checksum"},
-	{"header version", func(v *crafted) *crafted { return v.U32(hdr+24, 0x20000).Seal() }, errdef.ErrUnsupported, "header version 2"},
-	{"block size 0", func(v *crafted) *crafted { return v.U32(hdr+32, 0).Seal() }, errdef.ErrCorrupt, "block size 0"},
-	{"block size 256", func(v *crafted) *crafted { return v.U32(hdr+32, 256).Seal() }, errdef.ErrCorrupt, "block size 256"},
-	{"block size 3000", func(v *crafted) *crafted { return v.U32(hdr+32, 3000).Seal() }, errdef.ErrCorrupt, "block size 3000"},
-	{"block size 2 GiB", func(v *crafted) *crafted { return v.U32(hdr+32, 1<<31).Seal() }, errdef.ErrCorrupt, "past the end"},
-	{"BAT too small", func(v *crafted) *crafted { return v.U32(hdr+28, 4).Seal() }, errdef.ErrCorrupt, "BAT of 4 entries is too small"},
-	{"BAT in the footer", func(v *crafted) *crafted { return v.U64(hdr+16, 0).Seal() }, errdef.ErrCorrupt, "BAT offset 0"},
-	{"BAT in the header", func(v *crafted) *crafted { return v.U64(hdr+16, 600).Seal() }, errdef.ErrCorrupt, "overlaps the header"},
-	{"BAT past the end", func(v *crafted) *crafted { return v.U64(hdr+16, 1<<40).Seal() }, errdef.ErrCorrupt, "past the end"},
-	{"BAT at 2^64-1", func(v *crafted) *crafted { return v.U64(hdr+16, 1<<64-1).Seal() }, errdef.ErrCorrupt, "BAT offset"},
-	{"BAT of 4 billion entries", func(v *crafted) *crafted { return v.U32(hdr+28, math.MaxUint32).Seal() }, nil, ""}, // of which five are read
-	{"size of 2^63", func(v *crafted) *crafted { return v.U64(48, 1<<63).Seal() }, errdef.ErrCorrupt, "footer tells a size of"},
-	{"size above the limit", func(v *crafted) *crafted { return v.U64(48, 1<<62).Seal() }, errdef.ErrLimit, "above the limit"},
-	{"size of a table above the limit", func(v *crafted) *crafted {
-		return v.U64(48, 1<<40).U32(hdr+28, math.MaxUint32).U32(hdr+32, 512).Seal()
-	}, errdef.ErrCorrupt, "past the end"},
-	{"block at 0", func(v *crafted) *crafted { return v.Entry(1, 0) }, errdef.ErrCorrupt, "guest offset 4096: block at 512"},
-	{"block in the header", func(v *crafted) *crafted { return v.Entry(1, 2) }, errdef.ErrCorrupt, "overlaps the header"},
-	{"block in the BAT", func(v *crafted) *crafted { return v.Entry(1, 3) }, errdef.ErrCorrupt, "overlaps the BAT"},
-	{"block used twice", func(v *crafted) *crafted { return v.Entry(1, 4) }, errdef.ErrCorrupt, "overlaps the one at"},
-	{"block on the end of another", func(v *crafted) *crafted { return v.Entry(1, 12) }, errdef.ErrCorrupt, "overlaps the one at"},
-	{"block on the footer", func(v *crafted) *crafted { return v.Entry(1, 23) }, errdef.ErrCorrupt, "past the end"},
-	{"block past the end", func(v *crafted) *crafted { return v.Entry(1, 1<<24) }, errdef.ErrCorrupt, "past the end"},
-	{"block at the highest sector", func(v *crafted) *crafted { return v.Entry(1, math.MaxUint32-1) }, errdef.ErrCorrupt, "0xfffffffe"},
-	{"rubbish behind the disk's entries", func(v *crafted) *crafted { return v.U32(hdr+28, 128).Seal().Entry(5, 1) }, nil, ""},
-}
-
 func TestHostile(t *testing.T) {
-	for _, h := range hostiles {
-		t.Run(h.name, func(t *testing.T) {
-			defer formattest.Frugal(t)()
-			v := h.lie(testimage.CraftVHD("win ", ""))
-			got, err := formattest.Agree(t, v.B, reader(t))
-			if !errors.Is(err, h.want) || (h.want == nil) != (err == nil) {
-				t.Fatalf("error is %v, want %v", err, h.want)
-			}
-			if err == nil && !bytes.Equal(got, v.Disk) {
-				t.Fatal("another disk")
-			}
-			if err != nil && !strings.Contains(err.Error(), h.says) {
-				t.Errorf("error %q does not say %q", err, h.says)
-			}
-		})
-	}
+	formattest.Hostile(t, testimage.VHDHostiles(), reader(t))
 }
 
 // TestStreamCut shows that a stream without its end is no whole file: the learner wants a footer where one must be.

@@ -62,7 +62,7 @@ func (p *parser) Learn(r image.Range, b []byte, runs []image.Run) ([]image.Run, 
 
 func (p *parser) learnFooter(b []byte) error {
 	if !bytes.HasPrefix(b, []byte(Cookie)) {
-		return corrupt("a dynamic disk must begin with a copy of its footer")
+		return corrupt("a dynamic disk must begin with a copy of its footer, not with %q", b[:min(len(b), len(Cookie))])
 	}
 	f, err := parse(b)
 	if err != nil {

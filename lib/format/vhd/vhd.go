@@ -106,7 +106,7 @@ type Footer struct {
 // A footer that does not fit the file is errdef.ErrCorrupt.
 func Parse(tail []byte, stored int64) (Footer, error) {
 	if len(tail) != FooterSize || stored < FooterSize || !bytes.HasPrefix(tail, []byte(Cookie)) {
-		return Footer{}, fmt.Errorf("vpc: the file does not end with a footer: %w", errdef.ErrCorrupt)
+		return Footer{}, fmt.Errorf("vpc: the file of %d bytes does not end with a footer: %w", stored, errdef.ErrCorrupt)
 	}
 	f, err := parse(tail)
 	if err != nil {

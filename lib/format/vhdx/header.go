@@ -87,7 +87,7 @@ func parseHeader(b []byte) (*header, error) {
 	cur := h1
 	switch {
 	case !v1 && !v2:
-		return nil, corrupt("no header has its signature and checksum")
+		return nil, corrupt("no header, at %d or %d, has its signature and checksum", atHeader1, atHeader2)
 	case !v1, v2 && sequence(h2) > sequence(h1):
 		cur = h2
 	case v2 && sequence(h1) == sequence(h2) && !bytes.Equal(h1, h2): // disk2vhd writes the same one twice
@@ -129,9 +129,9 @@ func parseRegions(t1, t2 []byte) ([]region, error) {
 	t := t1
 	switch v1, v2 := valid(t1), valid(t2); {
 	case !v1 && !v2:
-		return nil, corrupt("no table of regions has its signature and checksum")
+		return nil, corrupt("no table of regions, at %d or %d, has its signature and checksum", atRegions1, atRegions2)
 	case v1 && v2 && !bytes.Equal(t1, t2):
-		return nil, corrupt("the two tables of regions differ")
+		return nil, corrupt("the two tables of regions differ, at %d and %d", atRegions1, atRegions2)
 	case !v1:
 		t = t2
 	}

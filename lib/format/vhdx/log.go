@@ -218,7 +218,7 @@ func (l *ring) active() ([]entry, error) {
 		at += total
 	}
 	if len(best) == 0 {
-		return nil, corrupt("the log is in use and has no valid entry")
+		return nil, corrupt("the log of %d bytes is in use and has no valid entry", size)
 	}
 	return best, nil
 }

@@ -25,7 +25,7 @@ func TestLogWrites(t *testing.T) {
 	for i := range writes {
 		writes[i] = testimage.VHDXWrite{At: testimage.VHDXBAT, Zeros: 1 << 20}
 	}
-	logged(v, v.LogEntry(0, writes...))
+	v.Logged(v.LogEntry(0, writes...))
 	start := time.Now()
 	img, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{})
 	if err != nil {
@@ -76,7 +76,7 @@ func TestLogOfZeros(t *testing.T) {
 	for i := range writes {
 		writes[i] = testimage.VHDXWrite{At: 1 << 40, Zeros: 4096}
 	}
-	logged(v, v.LogEntry(0, writes...))
+	v.Logged(v.LogEntry(0, writes...))
 	_, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{Metadata: 2 << 20})
 	if !errors.Is(err, errdef.ErrLimit) || !strings.Contains(err.Error(), "20000 writes") {
 		t.Error(err)
@@ -92,7 +92,7 @@ func TestLogEntriesOverEntries(t *testing.T) {
 	binary.LittleEndian.PutUint32(e[8:], n)
 	v.B = append(v.B, make([]byte, at-len(v.B))...)
 	v.B = append(v.B, bytes.Repeat(e, n/4096)...)
-	both(v, func(h int) { v.U32(h+68, n).U64(h+72, at); copy(v.B[h+48:], v.LogID[:]) })
+	v.Headers(func(h int) { v.U32(h+68, n).U64(h+72, at); copy(v.B[h+48:], v.LogID[:]) })
 	_, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{})
 	if !errors.Is(err, errdef.ErrCorrupt) || !strings.Contains(err.Error(), "entries over entries") {
 		t.Error(err)

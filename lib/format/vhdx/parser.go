@@ -179,7 +179,7 @@ func (p *parser) learnRegions() error {
 		*at = r
 	}
 	if p.bat.length == 0 || p.metaAt.length == 0 {
-		return corrupt("the regions of the BAT and the metadata are not both there")
+		return corrupt("the regions of the BAT and the metadata are not both there among %d", len(list))
 	}
 	if p.header.logLength > 0 {
 		list = append(list, region{offset: p.header.logOffset, length: p.header.logLength})

@@ -32,12 +32,12 @@ func (f files) open(name string) (File, error) {
 }
 
 // streams are the shapes that are right.
-var streams = map[string]streamShape{
+var streams = map[string]testimage.VMDKStream{
 	"footer":             {},
-	"directory in head":  {inHeader: true},
-	"redundant":          {redundant: true},
-	"out of order":       {grains: []int{513, 3, 511, 1, 514, 7, 2}},
-	"out of order, head": {grains: []int{514, 513, 2, 1, 3, 7, 511}, inHeader: true},
+	"directory in head":  {InHeader: true},
+	"redundant":          {Redundant: true},
+	"out of order":       {Grains: []int{513, 3, 511, 1, 514, 7, 2}},
+	"out of order, head": {Grains: []int{514, 513, 2, 1, 3, 7, 511}, InHeader: true},
 }
 
 func TestCrafted(t *testing.T) {
@@ -68,7 +68,7 @@ func multis() map[string]struct {
 	disk  []byte
 } {
 	sparse, disk := craftSparse()
-	stream, _ := craftStream(streamShape{inHeader: true}) // QEMU looks for a footer in the wrong file
+	stream, _ := craftStream(testimage.VMDKStream{InHeader: true}) // QEMU looks for a footer in the wrong file
 	cowd, _ := craftCOWD()
 	se, _ := craftSE()
 	const n = craftSize / sector

@@ -75,6 +75,12 @@ func (v *VHD) Seal() *VHD {
 	return v
 }
 
+// OldFooter cuts the footer at the end to its length of before Virtual PC 2004.
+func (v *VHD) OldFooter() *VHD {
+	v.B = v.B[:len(v.B)-1]
+	return v
+}
+
 func onesSum(b []byte) uint32 {
 	var sum uint32
 	for _, c := range b {

@@ -241,6 +241,29 @@ func (v *VHDX) PutLog(at int, e []byte) int {
 	return (at + len(e)) % mib
 }
 
+// Headers changes the two headers.
+func (v *VHDX) Headers(change func(at int)) *VHDX {
+	change(VHDXHeader1)
+	change(VHDXHeader2)
+	return v.Seal()
+}
+
+// Regions changes the two tables of regions.
+func (v *VHDX) Regions(change func(at int)) *VHDX {
+	change(VHDXRegions1)
+	change(VHDXRegions2)
+	return v.Seal()
+}
+
+// Logged puts entries into the log, one behind the other.
+func (v *VHDX) Logged(entries ...[]byte) *VHDX {
+	at := 0
+	for _, e := range entries {
+		at = v.PutLog(at, e)
+	}
+	return v
+}
+
 // DirtyVHDX is CraftVHDX, not closed.
 func DirtyVHDX(sector int64) *VHDX { return CraftVHDX(sector, "").Dirty() }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/cdictl/cdictl/lib/progress"
 	"github.com/cdictl/cdictl/lib/source"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/trace"
 	"github.com/cdictl/cdictl/lib/verify"
 )
 
@@ -26,6 +27,8 @@ import (
 type Options struct {
 	Limits  limits.Limits
 	Tracker *progress.Tracker // counts; nil: nobody looks
+	Limiter *limits.Rate      // paces the stored bytes; nil: unlimited
+	Trace   *trace.Recorder   // nil: no timeline
 	// OnPlan is told what will be done, as soon as the source's header is known. May be nil.
 	OnPlan func(importer.Explanation)
 	// OnRetry is told of each failed try within the source that will be repeated; nil, or safe for concurrent use.
@@ -41,7 +44,7 @@ func Run(ctx context.Context, spec job.Spec, o Options) job.Result {
 	}
 	r := &run{spec: spec, o: o, start: time.Now()}
 	err := r.run(ctx)
-	if cerr := ctx.Err(); err != nil && cerr != nil {
+	if cerr := context.Cause(ctx); err != nil && cerr != nil {
 		err = fmt.Errorf("the worker was told to stop: %w", cerr) // whatever else broke, broke because of it
 	}
 	return r.result(err)
@@ -78,7 +81,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	req := importer.Request{
 		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned,
-		Options: importer.Options{Limits: r.o.Limits, Tracker: r.o.Tracker, OnRetry: r.o.OnRetry},
+		Options: importer.Options{Limits: r.o.Limits, Tracker: r.o.Tracker, Limiter: r.o.Limiter, Trace: r.o.Trace, OnRetry: r.o.OnRetry},
 	}
 	if err := r.target(&req); err != nil {
 		return err

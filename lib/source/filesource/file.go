@@ -35,7 +35,9 @@ func (b *file) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := b.ReadAt(p[:min(len(p), step)], b.pos)
+	p = p[:min(len(p), step)]
+	defer b.env.Trace.Span("fetch", "stream", 0, b.pos, int64(len(p)))()
+	n, err := b.ReadAt(p, b.pos)
 	b.pos += int64(n)
 	if n > 0 && err == io.EOF {
 		err = nil // the next Read says it

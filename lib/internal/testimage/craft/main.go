@@ -1,13 +1,15 @@
 // Command craft writes a disk image that qemu-img cannot write into FILE, and the disk that must be read from it into
-// FILE.raw.
+// FILE.raw. With -hostile it lists the files that lie, as JSON; with a name of them too, it writes that one into FILE.
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
 
+	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 )
 
@@ -18,30 +20,66 @@ var images = map[string]func() (file, disk []byte){
 	"vhdx-dirty-4096":   func() ([]byte, []byte) { return vhdx(testimage.DirtyVHDX(4096)) },
 	"vhdx-differencing": func() ([]byte, []byte) { return testimage.CraftVHDX(512, "base.vhdx").B, nil },
 	"vhd-geometry":      func() ([]byte, []byte) { return vhd(testimage.CraftVHD("vpc ", "")) },
-	"vhd-old-footer": func() ([]byte, []byte) {
-		v := testimage.CraftVHD("win ", "")
-		return v.B[:len(v.B)-1], v.Disk
-	},
-	"vhd-differencing": func() ([]byte, []byte) { return testimage.CraftVHD("win ", "base.vhd").B, nil },
-	"vdi-64k":          func() ([]byte, []byte) { v := testimage.CraftVDI(64 << 10); return v.B, v.Disk },
-	"vdi-differencing": func() ([]byte, []byte) { return testimage.CraftVDI(1<<20).U32(0x4c, 4).B, nil },
+	"vhd-old-footer":    func() ([]byte, []byte) { return vhd(testimage.CraftVHD("win ", "").OldFooter()) },
+	"vhd-differencing":  func() ([]byte, []byte) { return testimage.CraftVHD("win ", "base.vhd").B, nil },
+	"vdi-64k":           func() ([]byte, []byte) { v := testimage.CraftVDI(64 << 10); return v.B, v.Disk },
+	"vdi-differencing":  func() ([]byte, []byte) { return testimage.CraftVDI(1<<20).U32(0x4c, 4).B, nil },
 }
 
 func vhdx(v *testimage.VHDX) ([]byte, []byte) { return v.B, v.Disk }
 func vhd(v *testimage.VHD) ([]byte, []byte)   { return v.B, v.Disk }
 
 func main() {
-	if len(os.Args) != 3 || images[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: craft NAME FILE, with a NAME of", slices.Sorted(maps.Keys(images)))
-		os.Exit(2)
-	}
-	file, disk := images[os.Args[1]]()
-	err := os.WriteFile(os.Args[2], file, 0o600)
-	if err == nil && disk != nil {
-		err = os.WriteFile(os.Args[2]+".raw", disk, 0o600)
-	}
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "craft:", err)
 		os.Exit(1)
 	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "-hostile":
+		return list()
+	case len(args) == 3 && args[0] == "-hostile":
+		return hostile(args[1], args[2])
+	case len(args) == 2 && images[args[0]] != nil:
+		file, disk := images[args[0]]()
+		err := os.WriteFile(args[1], file, 0o600)
+		if err == nil && disk != nil {
+			err = os.WriteFile(args[1]+".raw", disk, 0o600)
+		}
+		return err
+	}
+	return fmt.Errorf("usage: craft NAME FILE, with a NAME of %q; or craft -hostile [NAME FILE]", slices.Sorted(maps.Keys(images)))
+}
+
+// list writes what there is to refuse. Package test/hostile reads it.
+func list() error {
+	type file struct {
+		Name       string `json:"name"`
+		Format     string `json:"format"`
+		Exit       int    `json:"exit"` // what cdictl must end with
+		Says       string `json:"says"` // in its message
+		StreamSays string `json:"streamSays"`
+		Only       bool   `json:"streamOnly"`
+		Reads      bool   `json:"streamReads"`
+		Snapshot   string `json:"snapshot"`
+		Expansion  int64  `json:"expansion"`
+	}
+	var files []file
+	for _, h := range testimage.Hostiles() {
+		if exit := errdef.ExitCode(h.Want); !h.Plain && slices.Contains([]int{12, 15, 20}, exit) {
+			files = append(files, file{h.String(), h.Format, exit, h.Says, h.Streamed().Says, h.StreamOnly, h.StreamReads, h.Snapshot, h.Expansion})
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(files)
+}
+
+func hostile(name, path string) error {
+	h, err := testimage.HostileByName(name)
+	if err != nil {
+		return err
+	}
+	file, _ := h.Make()
+	return os.WriteFile(path, file, 0o600)
 }
