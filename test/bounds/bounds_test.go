@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	blankSize = size(4 << 30)
+	blankSize = size(2 << 30)
 	dataSize  = size(96 << 20)
 )
 
