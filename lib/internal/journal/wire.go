@@ -90,6 +90,9 @@ func (r *reader) parts() (list []Bytes) {
 		return nil
 	}
 	for range n {
+		if r.bad {
+			return nil
+		}
 		list = append(list, Bytes{r.number(), r.bytes()})
 	}
 	return list
