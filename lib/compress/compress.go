@@ -35,7 +35,7 @@ type Options struct {
 	OnPoint func(Point)
 }
 
-// A Point is a place in compressed content where decoding can begin: a block of xz, a member of gzip.
+// A Point is a place in compressed content where decoding can begin: a block of xz, a member of gzip or a block in one.
 type Point struct {
 	Stored, Out int64  // bytes before it, compressed and not
 	State       []byte // what else the codec has to know

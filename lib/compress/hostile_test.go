@@ -37,7 +37,7 @@ func TestHostile(t *testing.T) {
 			if bound := free + h.Expansion*int64(len(packed)); h.Expansion > 0 && n > bound+bound/100 {
 				t.Errorf("%d bytes came out, the bound is %d", n, bound)
 			}
-			if d := time.Since(start); d > 10*time.Second { // a tenth of that on a machine that is not busy
+			if d := time.Since(start); d > time.Minute { // a hundredth of that on a machine that is not busy, without the race detector
 				t.Errorf("it takes %v", d)
 			}
 		})

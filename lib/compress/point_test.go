@@ -20,7 +20,7 @@ func TestResume(t *testing.T) {
 	}{
 		{"xz", 1}, {"xz --block-size=300KiB", 11}, {"xz --block-size=700001 -T2", 5}, {"xz --block-size=1MiB --check=none", 4},
 		{"xz --block-size=1MiB --check=crc32", 4}, {"xz --block-size=1MiB --check=sha256", 4}, {"xz --block-size=1MiB --x86 --lzma2", 4},
-		{"gzip", 0}, {"pigz -i", 0}, {"zstd", 0}, {"bzip2", 0},
+		{"gzip", 0}, {"gzip -1", 0}, {"pigz -i", 0}, {"pigz -b 128 -p 2", 0}, {"zstd", 0}, {"bzip2", 0},
 	} {
 		t.Run(c.cmd, func(t *testing.T) {
 			args := strings.Fields(c.cmd)

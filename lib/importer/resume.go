@@ -108,7 +108,7 @@ func (j *job) restarts() (where string, ok bool) {
 
 func pointText(c compress.Codec) string {
 	if c == compress.Gzip {
-		return "at members of gzip, if there are several"
+		return "at blocks of gzip"
 	}
 	return "at blocks of " + c.Name() + ", if there are several"
 }

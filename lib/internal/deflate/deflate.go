@@ -1,6 +1,6 @@
-// Package deflate decodes raw DEFLATE (RFC 1951) from one buffer into another: the clusters and grains of disk images,
-// whose decoded size is known and whose input is whole in memory. Knowing that, it needs no window of its own, keeps 64
-// bits of input in a register, and decodes up to three literals between two looks at the input.
+// Package deflate decodes raw DEFLATE (RFC 1951): with a Decoder from one buffer into another, for the clusters and grains
+// of disk images, whose decoded size is known and whose input is whole in memory; with a Stream for whole files. Both keep
+// 64 bits of input in a register, and decode up to three literals between two looks at the input.
 package deflate
 
 import (
@@ -113,23 +113,32 @@ func (s *state) drop(n uint) {
 // overrun reports whether bits were used that the input does not have.
 func (s *state) overrun() bool { return s.in-int(s.count>>3) > len(s.src) }
 
-// stored copies a stored block (RFC 1951, 3.2.4).
-func (s *state) stored() error {
+// storedLength reads the header of a stored block (RFC 1951, 3.2.4), behind which the input is at whole bytes.
+func (s *state) storedLength() (int, error) {
 	s.drop(s.count & 7)
 	at := s.in - int(s.count>>3)
 	s.bits, s.count = 0, 0
 	s.in = at
 	if at+4 > len(s.src) {
 		s.in = len(s.src) + 1
-		return ErrTruncated
+		return 0, ErrTruncated
 	}
 	n, inverse := binary.LittleEndian.Uint16(s.src[at:]), binary.LittleEndian.Uint16(s.src[at+2:])
-	if n != ^inverse {
-		return ErrCorrupt
-	}
 	s.in = at + 4
-	want := min(int(n), len(s.dst)-s.out)
-	s.more = want < int(n)
+	if n != ^inverse {
+		return 0, ErrCorrupt
+	}
+	return int(n), nil
+}
+
+// stored copies a stored block.
+func (s *state) stored() error {
+	n, err := s.storedLength()
+	if err != nil {
+		return err
+	}
+	want := min(n, len(s.dst)-s.out)
+	s.more = want < n
 	got := copy(s.dst[s.out:s.out+want], s.src[s.in:])
 	s.out += got
 	s.in += got
