@@ -146,7 +146,8 @@ func FuzzStream(f *testing.F) {
 		got, err := read(bytes.NewReader(in))
 		rnd := rand.New(rand.NewPCG(1, uint64(seed)))
 		again, aerr := read(&pieces{bytes.NewReader(in), rnd})
-		if !bytes.Equal(got, again) || (err == nil) != (aerr == nil) {
+		// How much comes out before an error depends on what was there to be decoded at a time.
+		if k := min(len(got), len(again)); (err == nil) != (aerr == nil) || err == nil && len(got) != len(again) || !bytes.Equal(got[:k], again[:k]) {
 			t.Fatalf("%d bytes, %v; in pieces %d bytes, %v", len(got), err, len(again), aerr)
 		}
 		want, werr := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(in)), most))
