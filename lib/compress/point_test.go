@@ -13,19 +13,19 @@ import (
 
 // TestResume begins at every point that a reader told of.
 func TestResume(t *testing.T) {
-	data := sample(3<<20 + 123)
+	data := sample(1<<20 + 123)
 	for _, c := range []struct {
 		cmd   string
 		least int
 	}{
-		{"xz", 1}, {"xz --block-size=300KiB", 11}, {"xz --block-size=700001 -T2", 5}, {"xz --block-size=1MiB --check=none", 4},
-		{"xz --block-size=1MiB --check=crc32", 4}, {"xz --block-size=1MiB --check=sha256", 4}, {"xz --block-size=1MiB --x86 --lzma2", 4},
+		{"xz", 1}, {"xz --block-size=100KiB", 11}, {"xz --block-size=233335 -T2", 5}, {"xz --block-size=300KiB --check=none", 4},
+		{"xz --block-size=300KiB --check=crc32", 4}, {"xz --block-size=300KiB --check=sha256", 4}, {"xz --block-size=300KiB --x86 --lzma2", 4},
 		{"gzip", 0}, {"gzip -1", 0}, {"pigz -i", 0}, {"pigz -b 128 -p 2", 0}, {"zstd", 0}, {"bzip2", 0},
 	} {
 		t.Run(c.cmd, func(t *testing.T) {
 			args := strings.Fields(c.cmd)
 			one := pack(t, data, args[0], args[1:]...)
-			for _, n := range []int{1, 3} { // streams and members behind each other
+			for _, n := range []int{1, 2} { // streams and members behind each other
 				packed, want := bytes.Repeat(one, n), bytes.Repeat(data, n)
 				codec := detect(t, packed)
 				var points []Point
@@ -40,7 +40,10 @@ func TestResume(t *testing.T) {
 				if len(points) < least {
 					t.Fatalf("%d points, want %d: %+v", len(points), least, points)
 				}
-				for _, p := range points {
+				for i, p := range points {
+					if testing.Short() && i%5 != 1 {
+						continue
+					}
 					r, err := codec.Resume(bytes.NewReader(packed[p.Stored:]), p, Options{OnPoint: func(q Point) {
 						if !slices.ContainsFunc(points, func(x Point) bool { return x.Stored == q.Stored && x.Out == q.Out && bytes.Equal(x.State, q.State) }) {
 							t.Errorf("from %d: point %+v, which was none before", p.Stored, q)
@@ -64,7 +67,7 @@ func TestResume(t *testing.T) {
 
 // TestResumeStrict: what is wrong is found behind a point too, and what lies before it counts.
 func TestResumeStrict(t *testing.T) {
-	packed := pack(t, sample(3<<20), "xz", "--block-size=512KiB")
+	packed := pack(t, sample(600<<10), "xz", "--block-size=100KiB")
 	var points []Point
 	if _, err := unpack(t, bytes.NewReader(packed), XZ, Options{OnPoint: func(p Point) { points = append(points, p) }}); err != nil {
 		t.Fatal(err)
