@@ -35,7 +35,8 @@ type Options struct {
 	OnPoint func(Point)
 }
 
-// A Point is a place in compressed content where decoding can begin: a block of xz, a member of gzip or a block in one.
+// A Point is a place in compressed content where decoding can begin: a block of xz, a member of
+// gzip or a block in one, a frame of zstd.
 type Point struct {
 	Stored, Out int64  // bytes before it, compressed and not
 	State       []byte // what else the codec has to know

@@ -47,7 +47,7 @@ func TestWindow(t *testing.T) {
 		"xz delta":            {s["xz delta"], 64 << 10, ""},
 		"zstd 2 GiB":          {zstdFrame("\x00\xa8\x01\x00\x00"), 0, "2147483648 bytes, above the limit of 134217728"},
 		"zstd 3.75 TiB":       {zstdFrame("\x00\xff\x01\x00\x00"), 0, "above the limit of 134217728"},
-		"zstd 2 GiB, later":   {append(bytes.Clone(s["zstd"]), zstdFrame("\x00\xa8\x01\x00\x00")...), 0, "window or block of a frame"},
+		"zstd 2 GiB, later":   {append(bytes.Clone(s["zstd"]), zstdFrame("\x00\xa8\x01\x00\x00")...), 0, "window of a frame is 2147483648 bytes, above the limit of 134217728"},
 		"zstd content, 1 TiB": {zstdFrame("\xe0\x00\x00\x00\x00\x00\x01\x00\x00\x01\x00\x00"), 0, "content in one segment is 1099511627776 bytes, above the limit of 134217728"},
 		"zstd --long=24":      {long, 16 << 20, ""},
 		"zstd --long, less":   {long, 16<<20 - 1, "16777216 bytes, above the limit of 16777215"},

@@ -23,22 +23,18 @@ var zstdSpec = &spec{
 	},
 	open:    openZstd,
 	explain: explainZstd,
+	points:  true,
 }
 
 // zstdSmallest is the smallest bound the decoder takes, and the smallest window there is.
 const zstdSmallest = 1 << 10
 
 func openZstd(src *input, o Options) (io.Reader, func(), error) {
+	m := &zstdFrames{src: src, o: o}
+	m.reader = onlyReader{&m.frame}
 	window := uint64(max(o.Window, zstdSmallest))
-	// The decoder checks every frame but does not say what it wanted; the first one can.
-	var h zstd.Header
-	head, _ := src.Peek(zstd.HeaderMaxSize)
-	if err := h.Decode(head); err == nil && !h.Skippable && h.WindowSize > window {
-		return nil, nil, windowLimit("window of the first frame", h.WindowSize, o)
-	} else if err == nil && !h.Skippable && h.SingleSegment && h.FrameContentSize > window {
-		return nil, nil, windowLimit("content in one segment", h.FrameContentSize, o)
-	}
-	d, err := zstd.NewReader(onlyReader{src.Reader},
+	var err error
+	m.d, err = zstd.NewReader(nil,
 		// One goroutine, ours: more of them gain nothing here on data and cost memory.
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
@@ -49,7 +45,11 @@ func openZstd(src *input, o Options) (io.Reader, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return onlyReader{d}, d.Close, nil
+	if err := m.next(); err != nil {
+		m.d.Close()
+		return nil, nil, err
+	}
+	return m, m.d.Close, nil
 }
 
 // onlyReader hides everything else, so that no shortcut is taken that decodes all in memory.
@@ -58,8 +58,8 @@ type onlyReader struct{ io.Reader }
 func explainZstd(err error, o Options) error {
 	switch {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		// The first frame's window was looked at. Of later ones it is not told, nor what a block asked for.
-		return windowLimit("window or block of a frame", 0, o)
+		// The window was looked at. What a block asked for is not told.
+		return windowLimit("block of a frame", 0, o)
 	case errors.Is(err, zstd.ErrUnknownDictionary):
 		return errdef.WithHint(fmt.Errorf("content needs a dictionary: %w", errdef.ErrUnsupported),
 			"decompress it first with its dictionary: zstd -d -D DICTIONARY")

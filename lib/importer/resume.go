@@ -107,8 +107,11 @@ func (j *job) restarts() (where string, ok bool) {
 }
 
 func pointText(c compress.Codec) string {
-	if c == compress.Gzip {
+	switch c {
+	case compress.Gzip:
 		return "at blocks of gzip"
+	case compress.Zstd:
+		return "at frames of zstd, if there are several"
 	}
 	return "at blocks of " + c.Name() + ", if there are several"
 }

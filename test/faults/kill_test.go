@@ -3,9 +3,11 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -43,6 +45,7 @@ var killedWays = []killed{
 	{"raw.xz of blocks, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return blocksOfXZ(t, raw, to, "--block-size=4MiB") }, true},
 	{"qcow2.xz of blocks, checksum", nil, true, func(t *testing.T, _, qcow2, to string) error { return blocksOfXZ(t, qcow2, to, "--block-size=4MiB") }, true},
 	{"raw.gz, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return images.Compress(t.Context(), "gz", raw, to) }, true},
+	{"raw.zst of frames, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return framesOfZstd(t, raw, to, 4<<20) }, true},
 	{"qcow2.xz of one block", nil, true, func(t *testing.T, _, qcow2, to string) error { return blocksOfXZ(t, qcow2, to, "-T1") }, false},
 }
 
@@ -55,13 +58,50 @@ func blocksOfXZ(t *testing.T, from, to, how string) error {
 	return images.Pipe(t.Context(), in, to, "xz", "-0", how, "-c")
 }
 
+// framesOfZstd packs each n bytes by themselves, as pzstd and seekable zstd do.
+func framesOfZstd(t *testing.T, from, to string, n int64) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for {
+		var part bytes.Buffer
+		if k, err := io.CopyN(&part, in, n); k == 0 {
+			if err == io.EOF {
+				return out.Close()
+			}
+			return err
+		}
+		frame := to + ".frame"
+		if err := images.Pipe(t.Context(), &part, frame, "zstd", "-q", "-c"); err != nil {
+			return err
+		}
+		b, err := os.ReadFile(frame)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(b); err != nil {
+			return err
+		}
+		if err := os.Remove(frame); err != nil {
+			return err
+		}
+	}
+}
+
 // TestKill ends the real program with SIGKILL at random moments, runs the same command again until it is done, and wants
 // the right disk, nothing beside it, and no more fetched than what a kill may cost. `-kills N` kills more often.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
 	}
-	proc.Need(t, "qemu-img", "xz")
+	proc.Need(t, "qemu-img", "xz", "zstd", "gzip")
 	bin, dir := proc.TestBinary(t), t.TempDir()
 	raw, qcow2 := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "disk.qcow2")
 	size := *killSize << 20
