@@ -25,13 +25,13 @@ import (
 const (
 	slowSize   = 4 << 30
 	slowMemory = 128 << 20
-	slowRate   = 96 << 20
+	slowRate   = 128 << 20
 	// slowDirty is what may wait for the device: two rounds of the pacer, and what the kernel makes of them.
 	slowDirty = 64 << 20
 )
 
 // TestSlowTarget imports 4 GiB, a bit more than a third of it data, with 128 MiB for the process and its part of the page
-// cache, onto ext4 on a device that takes 96 MiB a second. Whatever waits to be written counts: who writes as fast as the
+// cache, onto ext4 on a device that takes 128 MiB a second. Whatever waits to be written counts: who writes as fast as the
 // page cache takes it stalls there, or is killed.
 func TestSlowTarget(t *testing.T) {
 	proc.Need(t, "mkfs.ext4", "mount", "umount", "losetup")
@@ -50,7 +50,7 @@ func TestSlowTarget(t *testing.T) {
 	})
 	content := newSlow()
 	srv := web.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("ETag", `"slow"`)
+		// Without a validator there is no journal, whose flushes would pace the writer too.
 		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(content, 0, slowSize))
 	}))
 	target := filepath.Join(out, "disk.img")
