@@ -28,7 +28,7 @@ func (x *xzScan) index() error {
 		return err
 	}
 	if n != x.before+x.seen {
-		return errXZIndex
+		return x.damaged("the index has %d records for %d blocks", n, x.before+x.seen)
 	}
 	i.left = n
 	x.pending = x.pending[:0]
@@ -75,13 +75,35 @@ func (i *xzIndex) read() (uint64, error) {
 		b = append(b, p[0])
 		if p[0] < 0x80 {
 			if p[0] == 0 && len(b) > 1 { // not the shortest form, which xz wants
-				return 0, errXZIndex
+				return 0, i.x.damaged("a number of the index takes %d bytes, more than it has to", len(b))
 			}
 			v, _ := binary.Uvarint(b)
 			return v, nil
 		}
 	}
-	return 0, errXZIndex
+	return 0, i.x.damaged("a number of the index takes more than %d bytes", len(b))
+}
+
+// check holds what ends the index and the stream against all that came before.
+func (i *xzIndex) check(pad []byte, crc uint32, foot []byte) error {
+	x, length := i.x, (int64(binary.LittleEndian.Uint32(foot[4:]))+1)*4
+	switch {
+	case !bytes.Equal(pad, make([]byte, len(pad))):
+		return x.damaged("padding %x of the index", pad)
+	case crc != i.crc.Sum32():
+		return x.damaged("checksum %08x of the index is wrong", crc)
+	case !bytes.Equal(foot[10:], xzFooter):
+		return x.damaged("the footer ends in %q", foot[10:])
+	case binary.LittleEndian.Uint32(foot) != crc32.ChecksumIEEE(foot[4:10]):
+		return x.damaged("checksum %08x of the footer is wrong", binary.LittleEndian.Uint32(foot))
+	case length != i.size:
+		return x.damaged("the footer tells of an index of %d bytes, it has %d", length, i.size)
+	case !bytes.Equal(foot[8:10], x.flags[:]):
+		return x.damaged("flags of the footer are %x, of the header %x", foot[8:10], x.flags)
+	case !bytes.Equal(i.all.Sum(nil), x.sums.Sum(nil)):
+		return x.damaged("a record of the index is not of its block, of %d", x.before+x.seen)
+	}
+	return nil
 }
 
 func (i *xzIndex) write(p []byte) {
@@ -103,16 +125,9 @@ func (i *xzIndex) end() error {
 	if err != nil {
 		return err
 	}
-	foot := tail[4:]
 	i.size += 4
-	switch {
-	case !bytes.Equal(pad, make([]byte, len(pad))),
-		binary.LittleEndian.Uint32(tail) != i.crc.Sum32(),
-		binary.LittleEndian.Uint32(foot) != crc32.ChecksumIEEE(foot[4:10]),
-		(int64(binary.LittleEndian.Uint32(foot[4:]))+1)*4 != i.size,
-		!bytes.Equal(foot[8:10], x.flags[:]), !bytes.Equal(foot[10:], xzFooter),
-		!bytes.Equal(i.all.Sum(nil), x.sums.Sum(nil)):
-		return errXZIndex
+	if err := i.check(pad, binary.LittleEndian.Uint32(tail), tail[4:]); err != nil {
+		return err
 	}
 	i.write(make([]byte, -i.length&3))
 	x.pending = binary.LittleEndian.AppendUint32(x.pending, i.newCRC.Sum32())

@@ -37,8 +37,10 @@ type xzScan struct {
 	unpadded, unpack uint64    // of the block under way
 }
 
-// errXZIndex: the index does not belong to the blocks.
-var errXZIndex = fmt.Errorf("index of the stream is not that of its blocks: %w", errdef.ErrCorrupt)
+// damaged says where what is checked here is wrong, as a decoder would.
+func (x *xzScan) damaged(format string, args ...any) error {
+	return fmt.Errorf("xz, near stored byte %d, output byte %d: content is damaged: %s: %w", x.stored, x.out, fmt.Sprintf(format, args...), errdef.ErrCorrupt)
+}
 
 var (
 	xzMagic  = []byte("\xfd7zXZ\x00")

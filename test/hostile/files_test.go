@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -33,36 +34,42 @@ func TestFiles(t *testing.T) {
 	if err != nil || len(files) < least {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
-	dir := filepath.Join(b.dir, "in")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
+	if *format != "" {
+		files = slices.DeleteFunc(files, func(f file) bool { return f.Format != *format })
 	}
-	path, srv := filepath.Join(dir, "disk"), web.Start(t, web.Plain(dir))
-	for _, f := range files {
-		if *format != "" && *format != f.Format {
-			continue
+	srv := web.Start(t, web.Plain(b.dir))
+	err = b.each(len(files), func(b *bed, i int) error {
+		name := fmt.Sprintf("%d.disk", i)
+		path := filepath.Join(filepath.Dir(b.dir), name)
+		if err := craft.write(t.Context(), files[i], path); err != nil {
+			return err
 		}
-		if err := craft.write(t.Context(), f, path); err != nil {
-			t.Fatal(err)
-		}
-		if f.Expansion > 0 {
-			b.bomb(t.Context(), f, path)
-			continue
-		}
-		if !f.Only {
-			b.try(t.Context(), f.Name, "file", path, want{[]int{f.Exit}, f.Says}, f.args()...)
-		}
-		if f.Reads {
-			continue
-		}
-		// Where tables come as they come, another of two lies may be seen first.
-		w := want{exits: []int{12, 15, 20}}
-		if f.Only || f.StreamSays != f.Says {
-			w.says = f.StreamSays
-		}
-		b.try(t.Context(), f.Name, "http", srv.URL+"/disk", w, f.args()...)
+		b.file(t.Context(), files[i], path, srv.URL+"/"+name)
+		return os.Remove(path)
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	b.end(t)
+}
+
+func (b *bed) file(ctx context.Context, f file, path, url string) {
+	if f.Expansion > 0 {
+		b.bomb(ctx, f, path)
+		return
+	}
+	if !f.Only {
+		b.try(ctx, f.Name, "file", path, want{[]int{f.Exit}, f.Says}, f.args()...)
+	}
+	if f.Reads {
+		return
+	}
+	// Where tables come as they come, another of two lies may be seen first.
+	w := want{exits: []int{12, 15, 20}}
+	if f.Only || f.StreamSays != f.Says {
+		w.says = f.StreamSays
+	}
+	b.try(ctx, f.Name, "http", url, w, f.args()...)
 }
 
 var became = regexp.MustCompile(`(\d+) stored bytes have become (\d+) bytes`)

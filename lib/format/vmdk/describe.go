@@ -79,7 +79,7 @@ func (p prefix) describeSparse() (Info, error) {
 
 func (d *descriptor) info(size int64) Info {
 	return Info{
-		CreateType: d.createType, CID: d.cid, ParentCID: d.parentCID, Parent: d.parent, Encrypted: d.encrypted, VirtualSize: size,
+		CreateType: d.createType, CID: d.cid, ParentCID: d.parentCID, Parent: d.parent, Encrypted: d.encrypted != "", VirtualSize: size,
 	}
 }
 

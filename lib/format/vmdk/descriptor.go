@@ -27,7 +27,7 @@ type descriptor struct {
 	cid, parentCID   uint32
 	createType       string
 	parent           string // parentFileNameHint
-	encrypted        bool
+	encrypted        string // the key that says so; empty: it is not
 	extents          []extentLine
 	seen             map[string]bool
 	haveCID, haveTop bool
@@ -82,13 +82,13 @@ func parseDescriptor(b []byte) (*descriptor, error) {
 	}
 	switch {
 	case len(d.seen) == 0 && len(d.extents) == 0:
-		return nil, corrupt("the descriptor is empty")
+		return nil, corrupt("the descriptor is empty: nothing but %d bytes of comments and blanks", len(b))
 	case !d.haveCID || !d.haveTop:
-		return nil, corrupt("the descriptor lacks CID or parentCID")
+		return nil, corrupt("the descriptor of %d bytes lacks CID or parentCID", len(b))
 	case d.createType == "":
-		return nil, corrupt("the descriptor lacks createType")
+		return nil, corrupt("the descriptor of %d bytes lacks createType", len(b))
 	case len(d.extents) == 0:
-		return nil, corrupt("the descriptor names no extents")
+		return nil, corrupt("the descriptor of %d bytes names no extents", len(b))
 	}
 	return d, nil
 }
@@ -144,9 +144,11 @@ func (d *descriptor) set(key, value string) error {
 	case "parentfilenamehint":
 		d.parent = value
 	case "encryptionkeys", "datafilekey":
-		d.encrypted = true
+		d.encrypted = key
 	case "ddb.iofilters":
-		d.encrypted = d.encrypted || strings.Contains(value, "vmwarevmcrypt")
+		if strings.Contains(value, "vmwarevmcrypt") {
+			d.encrypted = key
+		}
 	}
 	return err
 }
@@ -233,8 +235,8 @@ func (d *descriptor) readable(parent bool) error {
 	switch {
 	case d.version > 3:
 		return unsupported("descriptor version %d, known are 1 to 3", d.version)
-	case d.encrypted:
-		return errdef.WithHint(unsupported("the disk is encrypted"), "decrypt the virtual machine in VMware first")
+	case d.encrypted != "":
+		return errdef.WithHint(unsupported("the disk is encrypted: its descriptor has %q", d.encrypted), "decrypt the virtual machine in VMware first")
 	case d.delta() && parent && d.parent != "":
 	case d.delta():
 		return errdef.WithHint(unsupported("the disk is a delta of the parent %q (CID %08x)", d.parent, d.parentCID),

@@ -3,6 +3,7 @@ package vmdk
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/bits"
 	"slices"
@@ -67,7 +68,7 @@ func parseSparse(b []byte) (*sparseHeader, error) {
 	gtes := le.Uint32(b[44:])
 	switch {
 	case !hasMagic(b, Magic):
-		return nil, corrupt("no magic of a sparse extent")
+		return nil, corrupt("no magic of a sparse extent: %q", b[:4])
 	case h.version == 0:
 		return nil, corrupt("version 0")
 	case h.version > 3:
@@ -128,11 +129,20 @@ func (h *sparseHeader) withFooter(b []byte) (*sparseHeader, error) {
 	f, err := parseSparse(b)
 	switch {
 	case err != nil:
-		return nil, corrupt("footer: %v", err)
+		return nil, fmt.Errorf("footer: %w", err)
 	case f.gd == gdAtEnd:
-		return nil, corrupt("footer without a grain directory")
-	case f.capacity != h.capacity || f.grain != h.grain || f.flags != h.flags || f.algorithm != h.algorithm || f.version != h.version:
-		return nil, corrupt("footer and header disagree")
+		return nil, corrupt("footer without a grain directory: it is at sector %#x, which means in the footer", f.gd)
+	}
+	for _, v := range []struct {
+		name           string
+		header, footer uint64
+	}{
+		{"capacity", h.capacity, f.capacity}, {"grain size", h.grain, f.grain}, {"flags", uint64(h.flags), uint64(f.flags)},
+		{"compression", uint64(h.algorithm), uint64(f.algorithm)}, {"version", uint64(h.version), uint64(f.version)},
+	} {
+		if v.header != v.footer {
+			return nil, corrupt("footer and header disagree: %s %d and %d", v.name, v.footer, v.header)
+		}
 	}
 	g := *h
 	g.gd, g.footer = f.gd, true
@@ -157,7 +167,7 @@ func (h *sparseHeader) descriptorRange() (off, n int64, err error) {
 	off, ok := bytes64(h.descOffset)
 	switch {
 	case h.descOffset == 0 || h.descLen == 0:
-		return 0, 0, errdef.WithHint(unsupported("this file is one extent of a disk, not a disk: it has no descriptor"), hintDescriptor)
+		return 0, 0, errdef.WithHint(unsupported("this file is one extent of a disk, not a disk: it has no descriptor (%d sectors at %d)", h.descLen, h.descOffset), hintDescriptor)
 	case !ok:
 		return 0, 0, corrupt("descriptor at sector %d", h.descOffset)
 	case h.descLen > maxEmbedded/sector:

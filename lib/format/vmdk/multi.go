@@ -147,7 +147,7 @@ func (x *extentLine) open(ctx context.Context, m *member, f File, mem *budget) (
 			e, err = newSparse(ctx, m, m.size, h, mem)
 		}
 	default:
-		return nil, corrupt("no magic of a sparse extent")
+		return nil, corrupt("no magic of a sparse extent: %q", p.Head[:min(len(p.Head), 4)])
 	}
 	if err != nil {
 		return nil, err

@@ -32,8 +32,9 @@ func lockPart(path string) (*os.File, error) {
 		err = lock(f)
 		switch {
 		case errors.Is(err, syscall.EWOULDBLOCK):
+			err = busy(f)
 			_ = f.Close()
-			return nil, errdef.WithHint(fmt.Errorf("another process writes this disk: %w", errdef.ErrBusy), "wait until it is done, or stop it")
+			return nil, err
 		case err != nil && !fresh: // a filesystem without locks: a part in the way may be alive
 			_ = f.Close()
 			return nil, errdef.WithHint(fmt.Errorf("another process may be writing this disk, the filesystem cannot tell: %w", errdef.ErrBusy),
@@ -53,6 +54,10 @@ func lockPart(path string) (*os.File, error) {
 	return nil, fmt.Errorf("other processes keep making and removing the part: %w", errdef.ErrBusy)
 }
 
+func busy(f *os.File) error {
+	return errdef.WithHint(fmt.Errorf("another process%s writes this disk: %w", holder(f), errdef.ErrBusy), "wait until it is done, or stop it")
+}
+
 // reopenPart opens the part that an earlier writer left, and locks it: fs.ErrNotExist if there is none that is only ours.
 func reopenPart(path string, owners []int) (*os.File, error) {
 	f, err := openStale(path)
@@ -61,7 +66,7 @@ func reopenPart(path string, owners []int) (*os.File, error) {
 	}
 	err = lock(f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errdef.WithHint(fmt.Errorf("another process writes this disk: %w", errdef.ErrBusy), "wait until it is done, or stop it")
+		err = busy(f)
 	} else if err != nil {
 		err = fmt.Errorf("the filesystem has no locks: %w", fs.ErrNotExist)
 	} else if !sameFile(f, path) || !ours(f, owners) {

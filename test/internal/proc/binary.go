@@ -81,7 +81,7 @@ func TestBinary(t *testing.T) string {
 }
 
 // Need ends the test if a tool is absent: it is skipped, or fails where CDICTL_REQUIRE_TOOLS is 1.
-func Need(t *testing.T, tools ...string) {
+func Need(t testing.TB, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -91,7 +91,7 @@ func Need(t *testing.T, tools ...string) {
 }
 
 // Lacking skips the test because the machine lacks something, or fails it where CDICTL_REQUIRE_TOOLS is 1.
-func Lacking(t *testing.T, what string) {
+func Lacking(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CDICTL_REQUIRE_TOOLS") == "1" {
 		t.Fatalf("%s, and CDICTL_REQUIRE_TOOLS=1", what)

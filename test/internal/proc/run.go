@@ -77,6 +77,9 @@ func (p *Process) Signal(sig os.Signal) error {
 	return err
 }
 
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

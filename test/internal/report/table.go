@@ -39,6 +39,16 @@ func (t *Table) Count(name string, problem error) {
 	t.notes = append(t.notes, fmt.Sprintf("FAIL %s: %v", name, problem))
 }
 
+// Append takes over what another table has, which nobody writes any more.
+func (t *Table) Append(o *Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rows = append(t.rows, o.rows...)
+	t.notes = append(t.notes, o.notes...)
+	t.passed += o.passed
+	t.failed += o.failed
+}
+
 // Failed is the number of failures so far.
 func (t *Table) Failed() int {
 	t.mu.Lock()
