@@ -125,6 +125,7 @@ type Result struct {
 	HeldMax      int64             `json:"bytesHeldMax,omitempty"` // of a stream, waiting in memory for the tables that name them
 	Passes       int               `json:"passes,omitempty"`       // over the stored bytes, if it took more than one
 	Written      int64             `json:"bytesWritten,omitempty"`
+	Kept         int64             `json:"bytesKept,omitempty"` // of the disk, which an earlier, interrupted run had made
 	Seconds      float64           `json:"seconds,omitempty"`
 	Tries        int               `json:"tries,omitempty"` // runs of this order with this one, as its StateDir counts them
 	Preallocated bool              `json:"preallocated,omitempty"`

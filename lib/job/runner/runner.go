@@ -1,8 +1,8 @@
 // Package runner does what a job.Spec orders: it composes sources, sinks and the importer, and tells the end as a
 // job.Result. A worker in a pod and `cdictl run-job` on a laptop are thin shells around it.
 //
-// A run may be killed at any moment and be run again. What the one before left is cleaned before room is measured, and
-// nothing is visible at the target before all of it is there.
+// A run may be killed at any moment and be run again. It goes on with what the one before left of a file, where that can be;
+// else that is dropped. Nothing is visible at the target before all of it is there.
 package runner
 
 import (
@@ -33,6 +33,8 @@ type Options struct {
 	OnPlan func(importer.Explanation)
 	// OnRetry is told of each failed try within the source that will be repeated; nil, or safe for concurrent use.
 	OnRetry func(source.Retry)
+	// OnNotice is told what people should know, such as why what an earlier run left is of no use. May be nil.
+	OnNotice func(text string)
 	// HTTP has what a Spec does not say: how patient to be. What a Spec says goes before it.
 	HTTP httpsource.Options
 }
@@ -80,7 +82,7 @@ func (r *run) run(ctx context.Context) error {
 		}
 	}
 	req := importer.Request{
-		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned,
+		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned, OnNotice: r.o.OnNotice,
 		Options: importer.Options{Limits: r.o.Limits, Tracker: r.o.Tracker, Limiter: r.o.Limiter, Trace: r.o.Trace, OnRetry: r.o.OnRetry},
 	}
 	if err := r.target(&req); err != nil {
@@ -114,7 +116,7 @@ func (r *run) result(err error) job.Result {
 	if err == nil {
 		d := r.done
 		res.Format, res.VirtualSize, res.StoredSize, res.Digest, res.Written = d.Format, d.VirtualSize, d.StoredSize, d.Digest, d.Written
-		res.HeldMax = d.HeldMax
+		res.HeldMax, res.Kept = d.HeldMax, d.Kept
 		if d.Passes > 1 {
 			res.Passes = d.Passes
 		}

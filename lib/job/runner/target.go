@@ -44,8 +44,8 @@ func (r *run) device(req *importer.Request) error {
 	return nil
 }
 
-// file is a disk on a filesystem of which it may take all that was asked for. Leftovers go first: a disk that a killed
-// worker left half done must not make the filesystem look too small for the next one.
+// file is a disk on a filesystem of which it may take all that was asked for. What a killed worker left half done must not
+// make the filesystem look too small for the next one: it is gone on with, or makes room.
 func (r *run) file(req *importer.Request) error {
 	spec := r.spec.Target
 	mode, err := spec.FileMode()
@@ -57,14 +57,14 @@ func (r *run) file(req *importer.Request) error {
 		return fmt.Errorf("target.overhead: %w", err)
 	}
 	t := filesink.New(spec.File, filesink.Options{Force: spec.Replace, Mode: mode, UID: spec.UID, GID: spec.GID})
-	req.Target = t
-	free, known, err := t.Room()
-	if err != nil {
+	req.Target, req.Resume = t, true
+	if _, _, err := t.Room(); err != nil { // before anything is touched: is there a folder?
 		return err
 	}
-	found, err := t.Clean(spec.Replace)
-	if err != nil {
-		return err
+	if spec.Replace {
+		if err := t.CleanDisk(); err != nil {
+			return err
+		}
 	}
 	dir := filepath.Dir(spec.File)
 	if req.Spool == "" {
@@ -73,14 +73,20 @@ func (r *run) file(req *importer.Request) error {
 			return err
 		}
 	}
-	if found {
-		if free, known, err = t.Room(); err != nil {
+	length, left := t.Left()
+	if length < 0 { // what is there is of no use, and takes room
+		if _, err := t.Clean(false); err != nil {
 			return err
 		}
 	}
 	if spec.Size == 0 {
 		return nil
 	}
+	free, known, err := t.Room()
+	if err != nil {
+		return err
+	}
+	free += left
 	r.room = spec.Size
 	if known {
 		r.room = min(r.room, free)
@@ -88,10 +94,38 @@ func (r *run) file(req *importer.Request) error {
 	if r.size, err = resize.Usable(r.room, overhead); err != nil {
 		return onTarget(t.String(), err)
 	}
+	if known && length >= 0 {
+		r.asBefore(length, overhead)
+	}
 	if r.size == 0 {
+		_, _ = t.Clean(false) // it is told that there is no room; a part would be of no use to anybody
 		return onTarget(t.String(), fmt.Errorf("%d bytes were asked for, the filesystem has %d free, which is room for no disk: %w", spec.Size, free, errdef.ErrTooSmall))
 	}
 	return nil
+}
+
+// drift is by how much the room on a filesystem may seem to change while a disk is made there, beside what the disk takes:
+// tables of the filesystem itself. At most 1/64 of the room.
+const drift = 32 << 20
+
+// asBefore makes size or room what they were for the run that left a part of this length, if they nearly are: a disk of
+// another size would be another disk. Which of the two the part has depends on the route.
+func (r *run) asBefore(length int64, overhead resize.Overhead) {
+	off := func(n int64) int64 { return max(n-length, length-n) }
+	size, room := off(r.size), off(r.room)
+	if length > r.spec.Target.Size || min(size, room) > min(drift, r.room/64) {
+		return
+	}
+	if room < size {
+		if n, err := resize.Usable(length, overhead); err == nil {
+			r.room, r.size = length, n
+		}
+		return
+	}
+	if r.room == r.size {
+		r.room = length
+	}
+	r.size, r.room = length, max(r.room, length)
 }
 
 func onTarget(name string, err error) error {

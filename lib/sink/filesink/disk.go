@@ -12,6 +12,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 	"github.com/cdictl/cdictl/lib/sink"
 )
 
@@ -77,7 +78,7 @@ func (d *disk) prepare(ctx context.Context) error {
 	}
 	if d.t.o.Direct != DirectOff {
 		var err error
-		d.direct, err = openDirect(d.f, d.part, d.align, d.o.Mode == sink.New)
+		d.direct, err = openDirect(d.f, d.part, d.align, d.o.Mode == sink.New, d.t.o.Tap)
 		if err != nil && d.t.o.Direct == DirectOn {
 			return d.t.fail("open", errdef.WithHint(fmt.Errorf("direct writes do not work here: %w: %w", errdef.ErrUnsupported, err), "leave it to cdictl: direct writes are used where they work"))
 		}
@@ -86,7 +87,7 @@ func (d *disk) prepare(ctx context.Context) error {
 		return nil
 	}
 	if d.o.Mode == sink.New {
-		if err := d.f.Truncate(d.o.Size); err != nil {
+		if err := d.truncate(d.o.Size); err != nil {
 			return d.t.explain("resize", err, d.o.Size)
 		}
 	}
@@ -164,7 +165,7 @@ func (d *disk) ahead(end int64) {
 		return
 	}
 	to := (end + growStep) / growStep * growStep
-	if err := d.f.Truncate(to); err != nil {
+	if err := d.truncate(to); err != nil {
 		// The file may be larger by a concurrent write from now on, so it must not be set to a length again.
 		d.noGrow.Store(true)
 		return
@@ -190,10 +191,16 @@ func (d *disk) Zero(off, n int64) error {
 	return nil
 }
 
+func (d *disk) truncate(size int64) error {
+	return d.t.o.Tap.Do(fsop.Op{Kind: fsop.Truncate, Path: d.part, N: size}, func() error { return d.f.Truncate(size) })
+}
+
 // clear replaces old data by zeros.
 func (d *disk) clear(off, n int64) error {
 	if !d.noPunch.Load() {
-		err := clearRange(d.f, off, n, d.o.Preallocate)
+		err := d.t.o.Tap.Do(fsop.Op{Kind: fsop.Zero, Path: d.part, Off: off, N: n}, func() error {
+			return clearRange(d.f, off, n, d.o.Preallocate)
+		})
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
@@ -216,7 +223,7 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 	if err := ctx.Err(); err != nil {
 		return d.t.fail("commit", err)
 	}
-	if err := d.f.Truncate(size); err != nil {
+	if err := d.truncate(size); err != nil {
 		return d.t.explain("resize", err, size)
 	}
 	if d.o.Preallocate && size != d.o.Size {
@@ -233,17 +240,17 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 	if err := ctx.Err(); err != nil {
 		return d.t.fail("commit", err)
 	}
-	if err := publish(d.part, d.path, d.t.o.Force); err != nil {
+	if err := publish(d.part, d.path, d.t.o.Force, d.t.o.Tap); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			err = exists()
 		}
 		return d.t.explain("commit", err, size)
 	}
 	d.published = true
-	if err := syncFolder(d.path); err != nil {
+	if err := d.t.syncFolder(d.path); err != nil {
 		return d.t.explain("flush the folder of", err, size)
 	}
-	if err := forget(d.path); err != nil { // last: until here it says what the part is
+	if err := d.t.forget(d.path); err != nil { // last: until here it says what the part is
 		return d.t.explain("tidy up after", err, size)
 	}
 	return nil
@@ -252,7 +259,9 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 // sync makes the content durable. A flush cannot be interrupted, so cancellation leaves it behind.
 func (d *disk) sync(ctx context.Context) error {
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(d.pace.failed(), d.f.Sync()) }()
+	go func() {
+		done <- errors.Join(d.pace.failed(), d.t.o.Tap.Do(fsop.Op{Kind: fsop.Sync, Path: d.part}, d.f.Sync))
+	}()
 	select {
 	case err := <-done:
 		return err
@@ -271,7 +280,7 @@ func (d *disk) Close() error {
 	var errs []error
 	if !d.published && !d.keep { // before the lock goes with the descriptor
 		if sameFile(d.f, d.part) {
-			errs = append(errs, forget(d.path), os.Remove(d.part))
+			errs = append(errs, d.t.forget(d.path), d.t.remove(d.part))
 		}
 	}
 	if d.direct != nil {

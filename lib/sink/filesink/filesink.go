@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 	"github.com/cdictl/cdictl/lib/sink"
 )
 
@@ -41,6 +42,8 @@ type Options struct {
 	// UID and GID, if not nil, are given to the file where this process may give files away. Where it may not, the file
 	// keeps its owner, and that is no error: look at it if it matters.
 	UID, GID *int
+	// Tap, for tests, sees each operation that decides what is left after a power failure.
+	Tap fsop.Tap
 }
 
 // A Target is one file to be made. It implements sink.Target.
@@ -81,12 +84,12 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if o.Mode == sink.Resume {
 		return t.resume(ctx, path, part, o)
 	}
-	f, err := lockPart(part)
+	f, err := lockPart(part, t.o.Tap)
 	if err != nil {
 		return nil, t.explain("open", err, o.Size)
 	}
 	d := newDisk(t, f, path, part, o)
-	if err = forget(path); err == nil { // it is of another part
+	if err = t.forget(path); err == nil { // it is of another part
 		err = d.prepare(ctx)
 	}
 	if err != nil {

@@ -12,14 +12,19 @@ import (
 	"syscall"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 )
 
 // lockPart makes an empty part that is ours alone. The lock is the kernel's, so it ends with its process; a part without
 // one is what a killed writer left. It is removed and made anew rather than truncated: its owner, mode, other names and
 // open descriptors are not to be trusted.
-func lockPart(path string) (*os.File, error) {
+func lockPart(path string, tap fsop.Tap) (*os.File, error) {
 	for range 10 { // each turn lost means that another writer came or went just now
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o666)
+		var f *os.File
+		err := tap.Do(fsop.Op{Kind: fsop.Create, Path: path}, func() (err error) {
+			f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o666)
+			return err
+		})
 		fresh := err == nil
 		if errors.Is(err, fs.ErrExist) {
 			if f, err = openStale(path); errors.Is(err, fs.ErrNotExist) {
@@ -44,7 +49,7 @@ func lockPart(path string) (*os.File, error) {
 		case fresh:
 			return f, nil
 		default:
-			err = os.Remove(path)
+			err = tap.Do(fsop.Op{Kind: fsop.Remove, Path: path}, func() error { return os.Remove(path) })
 			_ = f.Close()
 			if err != nil {
 				return nil, err
@@ -172,15 +177,16 @@ func value(p *int) int {
 }
 
 // dropPart removes a part that a killed writer left, and reports whether there was one.
-func dropPart(path string) (bool, error) {
+func dropPart(path string, tap fsop.Tap) (bool, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	f, err := lockPart(path) // whatever was there is gone then
+	f, err := lockPart(path, tap) // whatever was there is gone then
 	if err != nil {
 		return false, err
 	}
-	return true, errors.Join(os.Remove(path), f.Close())
+	err = tap.Do(fsop.Op{Kind: fsop.Remove, Path: path}, func() error { return os.Remove(path) })
+	return true, errors.Join(err, f.Close())
 }
 
 // syncFolder makes the name of path durable.
@@ -200,11 +206,15 @@ func syncFolder(path string) error {
 }
 
 // publishByLink gives part the name path unless it is taken.
-func publishByLink(part, path string) error {
-	err := os.Link(part, path)
+func publishByLink(part, path string, tap fsop.Tap) error {
+	err := tap.Do(fsop.Op{Kind: fsop.Link, Path: part, To: path}, func() error { return os.Link(part, path) })
 	switch {
 	case err == nil:
-		return os.Remove(part)
+		err := tap.Do(fsop.Op{Kind: fsop.Remove, Path: part}, func() error { return os.Remove(part) })
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another process has tidied up
+		}
+		return err
 	case errors.Is(err, fs.ErrExist):
 		return err
 	}
@@ -212,7 +222,11 @@ func publishByLink(part, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fs.ErrExist
 	}
-	return os.Rename(part, path)
+	return rename(part, path, tap)
+}
+
+func rename(part, path string, tap fsop.Tap) error {
+	return tap.Do(fsop.Op{Kind: fsop.Rename, Path: part, To: path}, func() error { return os.Rename(part, path) })
 }
 
 func isNoSpace(err error) bool  { return errors.Is(err, syscall.ENOSPC) }

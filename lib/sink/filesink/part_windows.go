@@ -9,11 +9,18 @@ import (
 	"golang.org/x/sys/windows"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 )
 
 // lockPart makes an empty part that is ours alone: nobody else may open it for reading or writing while we have it, but
 // it may be renamed and removed. What a killed writer left is truncated.
-func lockPart(path string) (*os.File, error) { return openPart(path, windows.CREATE_ALWAYS) }
+func lockPart(path string, tap fsop.Tap) (f *os.File, err error) {
+	err = tap.Do(fsop.Op{Kind: fsop.Create, Path: path}, func() error {
+		f, err = openPart(path, windows.CREATE_ALWAYS)
+		return err
+	})
+	return f, err
+}
 
 // reopenPart opens the part that an earlier writer left: fs.ErrNotExist if there is none.
 func reopenPart(path string, _ []int) (*os.File, error) {
@@ -49,7 +56,7 @@ func keepAttributes(*os.File, fs.FileInfo) error { return nil }
 func syncFolder(string) error { return nil }
 
 // publish gives the part its name, at once. Without force an existing file is fs.ErrExist.
-func publish(part, path string, force bool) error {
+func publish(part, path string, force bool, tap fsop.Tap) error {
 	from, err := windows.UTF16PtrFromString(part)
 	if err != nil {
 		return err
@@ -62,7 +69,7 @@ func publish(part, path string, force bool) error {
 	if force {
 		flags |= windows.MOVEFILE_REPLACE_EXISTING
 	}
-	return windows.MoveFileEx(from, to, flags)
+	return tap.Do(fsop.Op{Kind: fsop.Rename, Path: part, To: path, Fresh: !force}, func() error { return windows.MoveFileEx(from, to, flags) })
 }
 
 func isNoSpace(err error) bool {
@@ -76,13 +83,14 @@ func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROT
 func giveAway(*os.File, *int, *int) error { return nil }
 
 // dropPart removes a part that a killed writer left, and reports whether there was one.
-func dropPart(path string) (bool, error) {
+func dropPart(path string, tap fsop.Tap) (bool, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	f, err := lockPart(path)
+	f, err := lockPart(path, tap)
 	if err != nil {
 		return false, err
 	}
-	return true, errors.Join(os.Remove(path), f.Close())
+	err = tap.Do(fsop.Op{Kind: fsop.Remove, Path: path}, func() error { return os.Remove(path) })
+	return true, errors.Join(err, f.Close())
 }

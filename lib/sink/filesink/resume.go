@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/sink"
 )
@@ -89,7 +90,7 @@ func (t *Target) Journal() (sink.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return record{t, journalOf(path)}, nil
+	return record{t, t.journalOf(path)}, nil
 }
 
 // record is the journal's file.
@@ -114,28 +115,42 @@ func (r record) Load() ([]byte, error) {
 }
 
 // journalOf is the journal of the part for path.
-func journalOf(path string) journal.Dir {
+func (t *Target) journalOf(path string) journal.Dir {
 	dir, name := filepath.Split(path)
 	name = "." + name + ".cdictl.journal"
 	if len(name)+len(".new") > 255 { // as partPath
 		name = fmt.Sprintf(".%x.cdictl.journal", sha256.Sum256([]byte(filepath.Base(path))))
 	}
-	return journal.In(dir, name)
+	return journal.In(dir, name).Tapped(t.o.Tap)
 }
 
-// forget drops the journal of the part for path. When it was there, it is gone for good before anything else is done.
-func forget(path string) error {
-	j := journalOf(path)
-	if _, err := os.Lstat(j.Path()); errors.Is(err, fs.ErrNotExist) {
-		return j.Drop()
-	}
-	return errors.Join(j.Drop(), syncFolder(path))
+// forget drops the journal of the part for path. It is gone for good then, even if somebody else has removed it just now
+// and was killed before he could flush the folder; and so is a part that was removed before.
+func (t *Target) forget(path string) error {
+	return errors.Join(t.journalOf(path).Drop(), t.syncFolder(path))
 }
 
-// tidy drops the journal that a process killed between publishing the disk and its own end left. One with a part is
-// somebody's.
+// syncFolder makes the names beside path durable.
+func (t *Target) syncFolder(path string) error {
+	return t.o.Tap.Do(fsop.Op{Kind: fsop.SyncFolder, Path: path}, func() error { return syncFolder(path) })
+}
+
+func (t *Target) remove(path string) error {
+	return t.o.Tap.Do(fsop.Op{Kind: fsop.Remove, Path: path}, func() error { return os.Remove(path) })
+}
+
+// tidy drops what a process killed between publishing the disk and its own end left: the journal, and where a disk gets its
+// name by a link, its other name. A journal with another part is somebody's. No error: the target is there, and that is
+// what is told.
 func (t *Target) tidy(path string) {
-	if _, err := os.Lstat(partPath(path)); errors.Is(err, fs.ErrNotExist) {
-		_ = journalOf(path).Drop() // the target is there, and that is what is told
+	switch part, err := os.Lstat(partPath(path)); {
+	case err == nil:
+		disk, err := os.Lstat(path)
+		if err != nil || !os.SameFile(part, disk) || t.remove(partPath(path)) != nil {
+			return
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return
 	}
+	_ = t.journalOf(path).Drop()
 }

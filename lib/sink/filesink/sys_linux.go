@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 )
 
 // openDirect opens the part f, named path, a second time, past the page cache. Of an empty one it tries a write of align bytes;
 // in another the first write will tell.
-func openDirect(f *os.File, path string, align int, empty bool) (*os.File, error) {
+func openDirect(f *os.File, path string, align int, empty bool, tap fsop.Tap) (*os.File, error) {
 	var sfs unix.Statfs_t
 	if err := control(f, func(fd int) error { return unix.Fstatfs(fd, &sfs) }); err != nil {
 		return nil, err
@@ -26,14 +27,14 @@ func openDirect(f *os.File, path string, align int, empty bool) (*os.File, error
 	if err != nil {
 		return nil, err
 	}
-	if err := probeDirect(f, d, path, align, empty); err != nil {
+	if err := probeDirect(f, d, path, align, empty, tap); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func probeDirect(f, d *os.File, path string, align int, empty bool) error {
+func probeDirect(f, d *os.File, path string, align int, empty bool, tap fsop.Tap) error {
 	if !sameFile(d, path) || !sameFile(f, path) {
 		return fmt.Errorf("%s was replaced meanwhile", path)
 	}
@@ -47,11 +48,12 @@ func probeDirect(f, d *os.File, path string, align int, empty bool) error {
 	if !empty {
 		return nil
 	}
-	if _, err := d.WriteAt(bufpool.Make(align), 0); err != nil {
-		_ = f.Truncate(0)
+	nothing := bufpool.Make(align)
+	err = tap.Do(fsop.Op{Kind: fsop.Write, Path: path, Data: nothing}, func() error {
+		_, err := d.WriteAt(nothing, 0)
 		return err
-	}
-	return f.Truncate(0)
+	})
+	return errors.Join(err, tap.Do(fsop.Op{Kind: fsop.Truncate, Path: path}, func() error { return f.Truncate(0) }))
 }
 
 // unsupported reports whether a fallocate failed because the filesystem cannot do it.
@@ -134,13 +136,15 @@ func space(f *os.File) (free, have int64, known bool) {
 }
 
 // publish gives the part its name, at once. Without force an existing file is fs.ErrExist.
-func publish(part, path string, force bool) error {
+func publish(part, path string, force bool, tap fsop.Tap) error {
 	if force {
-		return os.Rename(part, path)
+		return rename(part, path, tap)
 	}
-	err := unix.Renameat2(unix.AT_FDCWD, part, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	err := tap.Do(fsop.Op{Kind: fsop.Rename, Path: part, To: path, Fresh: true}, func() error {
+		return unix.Renameat2(unix.AT_FDCWD, part, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	})
 	if errors.Is(err, unix.EINVAL) || unsupported(err) { // NFS and others do not know the flag
-		return publishByLink(part, path)
+		return publishByLink(part, path, tap)
 	}
 	return err
 }

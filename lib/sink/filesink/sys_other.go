@@ -6,10 +6,14 @@ import (
 	"context"
 	"errors"
 	"os"
+
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 )
 
 // openDirect: only Linux has it in a form that falls into line with cached writes.
-func openDirect(*os.File, string, int, bool) (*os.File, error) { return nil, errors.ErrUnsupported }
+func openDirect(*os.File, string, int, bool, fsop.Tap) (*os.File, error) {
+	return nil, errors.ErrUnsupported
+}
 
 // fallocate is left to written zeros.
 func fallocate(context.Context, *os.File, int64) error { return errors.ErrUnsupported }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"syscall"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/internal/bufpool"
+	"github.com/cdictl/cdictl/lib/internal/fsop"
 )
 
 // write writes the whole pages of p direct if they are worth it, what is left through the page cache. The two never
@@ -40,7 +42,7 @@ func (d *disk) write(p []byte, off int64) (int, error) {
 // write goes through the cache.
 func (d *disk) directly(p []byte, off int64) (int, error) {
 	if bufpool.Aligned(p) {
-		return d.direct.WriteAt(p, off)
+		return d.put(d.direct, p, off)
 	}
 	buf := d.copies.TryGet()
 	if buf == nil {
@@ -50,7 +52,7 @@ func (d *disk) directly(p []byte, off int64) (int, error) {
 	n := 0
 	for n < len(p) {
 		c := copy(buf, p[n:])
-		m, err := d.direct.WriteAt(buf[:c], off+int64(n))
+		m, err := d.put(d.direct, buf[:c], off+int64(n))
 		n += m
 		if err != nil {
 			return n, err
@@ -63,10 +65,22 @@ func (d *disk) buffered(p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := d.f.WriteAt(p, off)
+	n, err := d.put(d.f, p, off)
 	if err == nil {
 		err = d.pace.wrote(n)
 	}
+	return n, err
+}
+
+// put writes to the part by f, one of the two ways to it.
+func (d *disk) put(f *os.File, p []byte, off int64) (n int, err error) {
+	if d.t.o.Tap == nil {
+		return f.WriteAt(p, off)
+	}
+	err = d.t.o.Tap(fsop.Op{Kind: fsop.Write, Path: d.part, Off: off, Data: p}, func() (err error) {
+		n, err = f.WriteAt(p, off)
+		return err
+	})
 	return n, err
 }
 

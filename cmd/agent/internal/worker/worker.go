@@ -28,7 +28,7 @@ import (
 
 const (
 	// patience is how long putting things away may take once the pod is told to end; then it goes as it is, and the next
-	// worker puts away. A pod has 30 seconds.
+	// worker goes on or puts away. A pod has 30 seconds.
 	patience = 20 * time.Second
 	// logEvery is the time between two lines about progress: a day of them is a page that can be read.
 	logEvery = 30 * time.Second
@@ -125,6 +125,7 @@ func (w *worker) do(ctx context.Context) job.Result {
 	go func() {
 		done <- runner.Run(ctx, spec, runner.Options{
 			Limits: limits.Limits{Window: window(limit)}, Tracker: w.tracker, OnPlan: w.planned, OnRetry: w.retried,
+			OnNotice: func(text string) { w.log.Warn(text) },
 		})
 	}()
 	select {
@@ -194,7 +195,7 @@ func (w *worker) retried(r source.Retry) {
 
 func (w *worker) tell(r job.Result) {
 	attrs := []any{"outcome", string(r.Outcome), "reason", r.Reason, "seconds", r.Seconds, "virtualSize", r.VirtualSize,
-		"fetched", r.Fetched, "written", r.Written, "spooled", r.Spooled, "tries", r.Tries}
+		"fetched", r.Fetched, "written", r.Written, "spooled", r.Spooled, "kept", r.Kept, "tries", r.Tries}
 	if r.Message != "" {
 		attrs = append(attrs, "message", r.Message)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -446,11 +447,61 @@ func TestTerminated(t *testing.T) {
 	if r := p.told(t); r.Outcome != job.Retry || r.Reason != "Canceled" || r.ExitCode != 130 {
 		t.Errorf("%+v", r)
 	}
-	p.leaves(t)
+	// What it had so far is put away before it ends, for the next one.
+	p.leaves(t, ".disk.img.cdictl.journal", ".disk.img.cdictl.part")
 	logged(t, []byte(log.String()))
 }
 
-// A worker that is killed leaves a part; the next one puts it away and makes the disk.
+// A worker that is killed again and again goes on each time with what the one before made durable.
+func TestKilledGoesOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for records")
+	}
+	disk := content(24 * mib)
+	g := &gate{content: disk, after: 6 * mib}
+	p := newPod(t, job.Spec{Source: http1(serve(t, g)), Target: job.Target{Size: 48 * mib, Overhead: "0.06", Mode: "0660"}, Checksum: fmt.Sprintf("sha256:%x", sha256.Sum256(disk))})
+	record := filepath.Join(filepath.Dir(p.disk), ".disk.img.cdictl.journal")
+	fetched, last := int64(0), time.Time{}
+	for range 2 {
+		g.sent.Store(0)
+		c, log := p.start(t, g)
+		// What came is noted though no more comes: when no other record follows for a while, all of it is.
+		quiet := time.Now()
+		for deadline := time.Now().Add(60 * time.Second); time.Since(quiet) < 4*time.Second; time.Sleep(20 * time.Millisecond) {
+			if fi, err := os.Stat(record); err != nil || !fi.ModTime().Equal(last) {
+				quiet = time.Now()
+				if err == nil {
+					last = fi.ModTime()
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("nothing was noted: %s", log.String())
+			}
+		}
+		if err := c.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Wait()
+		p.leaves(t, ".disk.img.cdictl.journal", ".disk.img.cdictl.part")
+		fetched += g.sent.Load()
+	}
+	g.sent.Store(0)
+	close(g.open)
+	var log bytes.Buffer
+	if code := run(t.Context(), p.args, &log); code != 0 {
+		t.Errorf("exit %d: %s", code, &log)
+	}
+	fetched += g.sent.Load()
+	p.leaves(t, "disk.img")
+	r := p.told(t)
+	if r.Outcome != job.Succeeded || r.VirtualSize != 45*mib || r.Kept < 3*mib || r.Fetched > 25*mib-r.Kept {
+		t.Errorf("%+v", r)
+	}
+	p.holds(t, append(disk, make([]byte, 21*mib)...))
+	t.Logf("of an image of %d bytes the server sent %d over two kills; the last worker took %d, and kept %d", len(disk), fetched, r.Fetched, r.Kept)
+}
+
+// A worker that is killed at once leaves a part of no use; the next one puts it away and makes the disk.
 func TestKilled(t *testing.T) {
 	disk := content(8 * mib)
 	g := &gate{content: disk, after: 3 * mib}
