@@ -33,6 +33,10 @@ type Options struct {
 	OnPlan func(importer.Explanation)
 	// OnRetry is told of each failed try within the source that will be repeated; nil, or safe for concurrent use.
 	OnRetry func(source.Retry)
+	// OnNotice is told what people should know while the job is done. May be nil.
+	OnNotice func(text string)
+	// State is a folder for the record of an import to a device, which an interrupted one is gone on with; empty: none is.
+	State string
 	// HTTP has what a Spec does not say: how patient to be. What a Spec says goes before it.
 	HTTP httpsource.Options
 }
@@ -80,7 +84,7 @@ func (r *run) run(ctx context.Context) error {
 		}
 	}
 	req := importer.Request{
-		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned,
+		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned, OnNotice: r.o.OnNotice,
 		Options: importer.Options{Limits: r.o.Limits, Tracker: r.o.Tracker, Limiter: r.o.Limiter, Trace: r.o.Trace, OnRetry: r.o.OnRetry},
 	}
 	if err := r.target(&req); err != nil {
