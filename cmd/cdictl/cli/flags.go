@@ -116,6 +116,7 @@ type diskFlags struct {
 	scratch      string
 	explain      bool
 	discard      bool
+	state        string
 }
 
 func (d *diskFlags) register(fs *pflag.FlagSet) {
@@ -126,5 +127,6 @@ func (d *diskFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&d.checksumFile, "checksum-file", "", "take the expected digest from this `file or URL` (like SHA256SUMS), by the source's file name")
 	fs.StringVar(&d.scratch, "scratch", "", "`folder` for a sparse copy, if one is needed (default: the target file's)")
 	fs.BoolVar(&d.discard, "discard", false, "drop what an interrupted import left at the target, and do nothing else")
+	fs.StringVar(&d.state, "state-dir", "", stateUsage)
 	fs.BoolVar(&d.explain, "explain", false, "print the plan and its reason, and move nothing")
 }

@@ -43,6 +43,7 @@ echo '{"version":"cdictl.dev/job/v1","source":{"blank":{}},"target":{"file":"dis
 	t.output.register(c.Flags())
 	t.progress.register(c.Flags())
 	t.registerRun(c, timeoutUsage)
+	c.Flags().StringVar(&t.disk.state, "state-dir", "", stateUsage)
 	return a.command(c, func(c *cobra.Command, args []string) error {
 		return t.pace.within(c.Context(), func(ctx context.Context) error { return a.runJob(ctx, &t, args[0]) })
 	})
@@ -57,9 +58,14 @@ func (a *app) runJob(ctx context.Context, t *transferFlags, path string) error {
 	if o.Limits, err = t.limits.limits(); err != nil {
 		return err
 	}
+	if spec.Target.Device != "" {
+		if o.State, err = stateDir(t.disk.state); err != nil {
+			return err
+		}
+	}
 	m := a.meter(t, o.Tracker)
 	defer m.Stop()
-	o.OnRetry = a.retried(m)
+	o.OnRetry, o.OnNotice = a.retried(m), a.noticed(m)
 	line, stop, err := a.timeline(t.trace)
 	if err != nil {
 		return err

@@ -197,13 +197,25 @@ func (a *app) target(arg string, d *diskFlags) (t sink.Target, spool string, err
 		return nil, "", errdef.WithHint(usagef("target %s is a folder", arg), "name a file in it: "+filepath.Join(arg, "disk.img"))
 	case fi.Mode()&(os.ModeDevice|os.ModeCharDevice) == os.ModeDevice:
 		// Beside a device there is no room for a spool: /dev is memory.
-		return blocksink.New(arg, blocksink.Options{Force: d.force}), d.scratch, nil
+		t, err := device(arg, d)
+		return t, d.scratch, err
 	}
 	spool = d.scratch
 	if spool == "" {
 		spool = filepath.Dir(arg)
 	}
 	return filesink.New(arg, filesink.Options{Force: d.force}), spool, nil
+}
+
+// device is the block device that an argument names. An import to it can be gone on with where there is a folder for its
+// record.
+func device(arg string, d *diskFlags) (sink.Target, error) {
+	t := blocksink.New(arg, blocksink.Options{Force: d.force})
+	folder, err := stateDir(d.state)
+	if err != nil || folder == "" {
+		return t, err
+	}
+	return t.In(folder), nil
 }
 
 // meter shows the progress that the flags ask for.

@@ -41,6 +41,9 @@ func (r *run) device(req *importer.Request) error {
 		return onTarget(t.String(), fmt.Errorf("the device has no bytes: %w", errdef.ErrTooSmall))
 	}
 	req.Target, r.size, r.room = t, size, size
+	if r.o.State != "" {
+		req.Target, req.Resume = t.In(r.o.State), true
+	}
 	return nil
 }
 

@@ -351,7 +351,7 @@ func TestStorage(t *testing.T) {
 // TestZeroWays: each way of zeroing does.
 func TestZeroWays(t *testing.T) {
 	l := newLoop(t, memory(t), deviceSize, 4096)
-	dev, err := New(l.dev, Options{}).claim(t.Context())
+	dev, err := New(l.dev, Options{}).claim(t.Context().Done())
 	if err != nil {
 		t.Fatal(err)
 	}

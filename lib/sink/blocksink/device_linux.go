@@ -40,9 +40,6 @@ func (b *blockDevice) control(call func(fd int) error) error {
 	return errors.Join(cerr, err)
 }
 
-// maxSector is the largest logical sector that Linux supports.
-const maxSector = 64 << 10
-
 // geometry tells the bytes of the device and of a logical sector, the smallest that can be written.
 func (b *blockDevice) geometry() (size, sector int64, err error) {
 	var bytes uint64

@@ -52,18 +52,34 @@ type disk struct {
 
 	state     sync.Mutex // serialises Commit and Close
 	closed    atomic.Bool
-	exposed   bool // Commit began to write what was held back
 	committed bool
+	kept      bool // Close leaves what is there
+
+	saving  sync.Mutex // serialises what is noted, and guards the next three
+	stamp   stamp
+	marked  bool // the device has the token
+	exposed bool // Commit began to write what was held back
+
+	ends      sync.RWMutex // of the bytes of held: many write, one notes them
+	endsSeen  atomic.Int64 // changes of them
+	endsSaved int64        // those that are noted; -1: none
 }
 
-// newDisk zeroes what is to be held back: from then on the device holds nothing that anybody recognises.
-func newDisk(t *Target, dev device, size, sector int64, o sink.Options) (*disk, error) {
-	d := &disk{t: t, dev: dev, size: size, sector: sector, limit: o.Size, keep: o.Preallocate,
+// build is a disk of which nothing is on the device yet.
+func build(t *Target, dev device, size, sector int64, o sink.Options) *disk {
+	d := &disk{t: t, dev: dev, size: size, sector: sector, limit: o.Size, keep: o.Preallocate, endsSaved: -1,
 		held: hold(size, o.Size, sector), chunks: bufpool.New(chunk, 2), sectors: bufpool.New(int(sector), 4)}
 	if d.limit < 0 {
 		d.limit = size
 	}
 	d.cover = newCover(size, sector, func(off, n int64) error { return d.dev.Zero(off, n, d.keep) })
+	return d
+}
+
+// newDisk zeroes what is to be held back: from then on the device holds nothing that anybody recognises.
+func newDisk(t *Target, dev device, size, sector int64, o sink.Options) (*disk, error) {
+	d := build(t, dev, size, sector, o)
+	d.stamp = newStamp(size, sector, o.Size)
 	for _, r := range d.held {
 		if _, err := d.cover.mark(r.off, int64(len(r.data))); err != nil {
 			return nil, d.explain("open", err)
@@ -77,15 +93,35 @@ func newDisk(t *Target, dev device, size, sector int64, o sink.Options) (*disk, 
 
 var zeros = sync.OnceValue(func() []byte { return bufpool.Make(chunk) })
 
-// blank zeroes, by writing, what of the device is held back.
+// blank zeroes, by writing, what of the device is held back, but for its token.
 func (d *disk) blank() error {
+	mark, _ := markAt(d.size, d.sector)
 	for _, r := range d.held {
-		for off := r.off; off < r.end(); off += chunk {
-			p := zeros()[:min(chunk, r.end()-off)]
-			if _, err := d.dev.WriteAt(p, off); err != nil {
+		for off := r.off; off < r.end(); {
+			end := min(off+chunk, r.end())
+			if d.marked && off == mark {
+				off += d.sector
+				continue
+			}
+			if d.marked && off < mark {
+				end = min(end, mark)
+			}
+			if _, err := d.dev.WriteAt(zeros()[:end-off], off); err != nil {
 				return err
 			}
+			off = end
 		}
+	}
+	return d.dev.Sync()
+}
+
+// setMark writes the sector that may have the token.
+func (d *disk) setMark(b []byte) error {
+	off, _ := markAt(d.size, d.sector)
+	p := bufpool.Make(int(d.sector)) // aligned
+	copy(p, b)
+	if _, err := d.dev.WriteAt(p, off); err != nil {
+		return err
 	}
 	return d.dev.Sync()
 }
@@ -133,7 +169,7 @@ func (d *disk) WriteAt(p []byte, off int64) (int, error) {
 		r, k := d.held.at(at, int64(len(p)-n))
 		q := p[n : n+int(k)]
 		if r != nil {
-			copy(r.data[at-r.off:], q)
+			d.hold(r, at, k, q)
 		} else if err := d.store(q, at); err != nil {
 			return n, d.broken("write", err)
 		}
@@ -155,13 +191,26 @@ func (d *disk) zero(off, n int64) error {
 	for n > 0 {
 		r, k := d.held.at(off, n)
 		if r != nil {
-			clear(r.data[off-r.off:][:k])
+			d.hold(r, off, k, nil)
 		} else if err := d.erase(off, k); err != nil {
 			return err
 		}
 		off, n = off+k, n-k
 	}
 	return nil
+}
+
+// hold puts p, or without it zeros, into n bytes of what is held back.
+func (d *disk) hold(r *region, off, n int64, p []byte) {
+	d.ends.RLock()
+	defer d.ends.RUnlock()
+	to := r.data[off-r.off:][:n]
+	if p == nil {
+		clear(to)
+	} else {
+		copy(to, p)
+	}
+	d.endsSeen.Add(1)
 }
 
 // store writes p, none of which is held back: whole sectors as they are, parts of sectors by way of the whole.
@@ -288,6 +337,9 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 		return d.broken("commit", err)
 	}
 	d.committed = true
+	if d.t.notes != nil {
+		_ = d.t.notes.drop() // without the token, which is written over, they say nothing
+	}
 	return nil
 }
 
@@ -298,7 +350,10 @@ func (d *disk) fill(ctx context.Context, size int64) error {
 	if err := d.zero(size, edge-size); err != nil {
 		return err
 	}
+	d.ends.Lock()
 	d.held.cut(size)
+	d.endsSeen.Add(1)
+	d.ends.Unlock()
 	if err := d.cover.settle(); err != nil {
 		return err
 	}
@@ -326,18 +381,20 @@ func (d *disk) fill(ctx context.Context, size int64) error {
 	}
 }
 
-// expose writes what was held back, from the last region to the first and its first page at the very end, each durable
-// before the next: whatever is recognised on the device is whole.
+// expose writes what was held back, from the last region to the first, and of that what is behind the first MiB, the MiB,
+// and its first page at the very end, each durable before the next: whatever is recognised on the device is whole.
 func (d *disk) expose() error {
+	d.saving.Lock()
 	d.exposed = true
+	d.saving.Unlock()
 	for i := len(d.held) - 1; i >= 0; i-- {
 		r := d.held[i]
-		page := 0
+		head, page := 0, 0
 		if i == 0 {
-			page = min(int(max(pageBytes, d.sector)), len(r.data))
+			head, page = min(heldBytes, len(r.data)), min(int(max(pageBytes, d.sector)), len(r.data))
 		}
-		for _, span := range [][2]int{{page, len(r.data)}, {0, page}} {
-			if span[0] == span[1] {
+		for _, span := range [][2]int{{head, len(r.data)}, {page, head}, {0, page}} {
+			if span[0] >= span[1] {
 				continue
 			}
 			if _, err := d.dev.WriteAt(r.data[span[0]:span[1]], r.off+int64(span[0])); err != nil {
@@ -351,7 +408,8 @@ func (d *disk) expose() error {
 	return nil
 }
 
-// Close lets go of the device. Without a Commit nothing is recognised on it.
+// Close lets go of the device. Without a Commit nothing is recognised on it, and what else is there is for Open with Resume if
+// it is to be kept, and else for nobody.
 func (d *disk) Close() error {
 	d.state.Lock()
 	defer d.state.Unlock()
@@ -359,8 +417,11 @@ func (d *disk) Close() error {
 		return nil
 	}
 	var errs []error
-	if d.exposed && !d.committed {
-		errs = append(errs, d.blank())
+	if !d.committed {
+		errs = append(errs, d.leave())
+	}
+	if d.t.notes != nil {
+		d.t.notes.disk.CompareAndSwap(d, nil)
 	}
 	errs = append(errs, d.dev.Close())
 	if err := errors.Join(errs...); err != nil {

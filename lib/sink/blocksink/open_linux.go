@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,11 +30,18 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	if err := t.checkOptions(o); err != nil {
 		return nil, err
 	}
-	dev, err := t.claim(ctx)
+	dev, err := t.claim(ctx.Done())
 	if err != nil {
 		return nil, err
 	}
-	d, err := t.take(dev, o)
+	size, sector, err := dev.geometry()
+	if err != nil {
+		err = t.explain("open", err)
+	}
+	var d *disk
+	if err == nil {
+		d, err = t.take(dev, size, sector, o)
+	}
 	if err != nil {
 		_ = dev.Close()
 		return nil, err
@@ -41,30 +49,55 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 	return d, nil
 }
 
-// take checks an open device and makes it ours.
-func (t *Target) take(dev *blockDevice, o sink.Options) (*disk, error) {
+// glance says whether the device is the one that s speaks of, whoever has it now.
+func (t *Target) glance(s stamp) error {
+	dev, err := t.look()
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
 	size, sector, err := dev.geometry()
 	if err != nil {
-		return nil, t.explain("open", err)
+		return t.explain("look at", err)
 	}
-	if err := tooSmall(size, o.Size); err != nil {
-		return nil, t.fail("open", err)
-	}
-	if !t.o.Force {
-		what, err := recognise(dev, size, sector)
-		if err != nil {
-			return nil, t.explain("open", err)
-		}
-		if what != "" {
-			return nil, t.fail("open", errdef.WithHint(fmt.Errorf("the device holds %s: %w", what, errdef.ErrExists),
-				"look at it (wipefs -n "+t.path+", lsblk -f); if nobody needs it, overwrite it with --force"))
-		}
-	}
-	return newDisk(t, dev, size, sector, o)
+	return s.check(dev, size, sector)
 }
 
-// claim opens the device exclusively.
-func (t *Target) claim(ctx context.Context) (*blockDevice, error) {
+// Clean drops what an interrupted import left, and reports whether there was anything: the record, and the token that ties
+// the device to it. What is on the device is recognised by nobody, and stays until somebody writes there.
+func (k *Kept) Clean(bool) (found bool, err error) {
+	s, content, err := noteOf(k.notes.record)
+	_, ends, eerr := noteOf(k.notes.ends)
+	if err == nil && eerr == nil && content == nil && ends == nil {
+		return false, k.notes.drop() // of what was never whole
+	}
+	dev, cerr := k.claim(nil)
+	if cerr != nil {
+		return true, cerr
+	}
+	defer dev.Close()
+	size, sector, err2 := dev.geometry()
+	if err2 != nil {
+		return true, k.explain("clean", err2)
+	}
+	var errs []error
+	if err == nil && s.check(dev, size, sector) == nil {
+		errs = append(errs, k.forget(dev, s))
+	}
+	errs = append(errs, k.notes.drop())
+	if err := errors.Join(errs...); err != nil {
+		return true, k.explain("clean", err)
+	}
+	return true, nil
+}
+
+func ours(fi fs.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
+// claim opens the device exclusively, unless done is closed while it waits for udev.
+func (t *Target) claim(done <-chan struct{}) (*blockDevice, error) {
 	path, rdev, err := t.stat()
 	if err != nil {
 		return nil, err
@@ -100,7 +133,7 @@ func (t *Target) claim(ctx context.Context) (*blockDevice, error) {
 		err = fmt.Errorf("another device came in its place: %w", errdef.ErrBusy)
 	}
 	if err == nil {
-		err = dev.lock(ctx)
+		err = dev.lock(done)
 	}
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
@@ -144,7 +177,7 @@ func (t *Target) stat() (path string, rdev uint64, err error) {
 // lockPatience is for udev, which takes a shared lock while it looks at a device, and lets us alone while we have it.
 const lockPatience = 3 * time.Second
 
-func (b *blockDevice) lock(ctx context.Context) error {
+func (b *blockDevice) lock(done <-chan struct{}) error {
 	end := time.Now().Add(lockPatience)
 	for {
 		err := b.control(func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
@@ -152,8 +185,8 @@ func (b *blockDevice) lock(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-done:
+			return context.Canceled
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
