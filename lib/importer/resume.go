@@ -193,7 +193,7 @@ func (j *job) openDurable(ctx context.Context, t sink.Resumer, journals sink.Jou
 		s, err := t.Open(ctx, o)
 		if err == nil {
 			// Only now nobody else writes it.
-			if rec, why = j.load(journals); rec == nil {
+			if rec, _ = j.load(journals); rec == nil {
 				return nil, errors.Join(s.Close(), fmt.Errorf("another import has just ended here: %w", errdef.ErrBusy))
 			}
 			j.adopt(ctx, s, journals, rec)

@@ -137,7 +137,7 @@ func (d *Durable) snapshot(p *journal.Point) *journal.Record {
 
 // note makes durable what was written before rec was made, and then rec.
 func (d *Durable) note(ctx context.Context, rec *journal.Record) error {
-	err := d.Keeper.Sync(ctx)
+	err := d.Sync(ctx)
 	size, mute, saved := 0, false, false
 	if err == nil {
 		b, serr := rec.Encode()

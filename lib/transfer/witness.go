@@ -78,7 +78,7 @@ func (w *Witness) replay() *replay {
 	all := sha256.New()
 	for _, s := range r.todo {
 		sum := w.seen[s]
-		fmt.Fprintf(all, "%d+%d %x\n", s.off, s.n, sum)
+		_, _ = fmt.Fprintf(all, "%d+%d %x\n", s.off, s.n, sum)
 	}
 	r.tables = all.Sum(nil)
 	return r

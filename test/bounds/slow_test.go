@@ -136,8 +136,8 @@ func (c *slowContent) compare(path string) error {
 			return fmt.Errorf("another disk, somewhere behind %d", off)
 		}
 	}
-	if n, err := f.ReadAt(got, slowSize); n > 0 || err != io.EOF {
-		return fmt.Errorf("%d bytes behind its end, %v", n, err)
+	if n, err := f.ReadAt(got, slowSize); n > 0 || !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%d bytes behind its end: %w", n, err)
 	}
 	return nil
 }

@@ -254,7 +254,7 @@ func hijack(f func(context.Context, io.Writer) error) http.HandlerFunc {
 		if err != nil {
 			panic(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		_ = f(r.Context(), conn) // it ends when the client has had enough
 	}
 }

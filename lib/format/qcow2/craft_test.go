@@ -19,6 +19,5 @@ const (
 
 func craft(compression uint8) (crafted, []byte) { return testimage.CraftQCOW2(compression) }
 func craftExtended() (crafted, []byte)          { return testimage.CraftExtendedQCOW2() }
-func packedEntry(host, sectors uint64) uint64   { return testimage.QCOW2PackedEntry(host, sectors) }
 
 func packCluster(compression uint8, b []byte) []byte { return testimage.PackQCOW2(compression, b) }

@@ -14,8 +14,6 @@ import (
 	"github.com/cdictl/cdictl/lib/limits"
 )
 
-type crafted = testimage.VDI
-
 const block = 4096
 
 func TestCrafted(t *testing.T) {

@@ -142,7 +142,11 @@ func PackQCOW2(compression uint8, b []byte) []byte {
 		return w.EncodeAll(b, nil)
 	}
 	w, _ := flate.NewWriter(&out, 9)
-	w.Write(b)
-	w.Close()
+	if _, err := w.Write(b); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
 	return out.Bytes()
 }

@@ -74,6 +74,7 @@ func (c VMDK) At(off int, b []byte) VMDK {
 	return c
 }
 
+// Sizes of the VMDK files.
 const (
 	VMDKGrain = 4096
 	VMDKSize  = 2<<20 + 3*VMDKGrain - 512 // two tables, and a last grain that the disk's end cuts
@@ -181,8 +182,12 @@ type VMDKEdit struct {
 func packVMDK(b []byte) []byte {
 	var out bytes.Buffer
 	w := zlib.NewWriter(&out)
-	w.Write(b)
-	w.Close()
+	if _, err := w.Write(b); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
 	return out.Bytes()
 }
 

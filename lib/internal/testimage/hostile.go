@@ -39,10 +39,12 @@ func (h Hostile) Check(err error) error {
 	switch {
 	case h.Want == nil && err != nil:
 		return fmt.Errorf("error is %w, want none", err)
+	case err == nil && h.Want != nil:
+		return fmt.Errorf("no error, want %w", h.Want)
 	case !errors.Is(err, h.Want):
-		return fmt.Errorf("error is %v, want %w", err, h.Want)
+		return fmt.Errorf("error is %w, want %w", err, h.Want)
 	case err != nil && !strings.Contains(err.Error(), h.Says):
-		return fmt.Errorf("error %q does not say %q", err, h.Says)
+		return fmt.Errorf("error does not say %q: %w", h.Says, err)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (t *Target) glance(s stamp) error {
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // only looked at
 	size, sector, err := dev.geometry()
 	if err != nil {
 		return t.explain("look at", err)
@@ -75,7 +75,7 @@ func (k *Kept) Clean(bool) (found bool, err error) {
 	if cerr != nil {
 		return true, cerr
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // what was written is flushed
 	size, sector, err2 := dev.geometry()
 	if err2 != nil {
 		return true, k.explain("clean", err2)

@@ -15,7 +15,7 @@ func (t *Target) Size() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer dev.Close()
+	defer func() { _ = dev.Close() }() // only looked at
 	size, _, err := dev.geometry()
 	if err != nil {
 		return 0, t.explain("open", err)

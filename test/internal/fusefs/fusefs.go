@@ -39,11 +39,8 @@ func Mount(t testing.TB, below string, o Options) string {
 		t.Fatal(err)
 	}
 	d := &disk{o: o}
-	root := &fs.LoopbackRoot{Path: below, Dev: uint64(st.Dev)}
-	root.NewNode = func(root *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{fs.LoopbackNode{RootData: root}, d}
-	}
-	top := &node{fs.LoopbackNode{RootData: root}, d}
+	root := &fs.LoopbackRoot{Path: below, Dev: st.Dev}
+	top := &node{&fs.LoopbackNode{RootData: root}, d}
 	root.RootNode = top
 	dir := t.TempDir()
 	srv, err := fs.Mount(dir, top, &fs.Options{MountOptions: fuse.MountOptions{
@@ -89,8 +86,13 @@ func (d *disk) pass(n int) {
 }
 
 type node struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	d *disk
+}
+
+// WrapChild implements fs.NodeWrapChilder.
+func (n *node) WrapChild(_ context.Context, ops fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{ops.(*fs.LoopbackNode), n.d}
 }
 
 // refused are flags of open that are not for this file system.
@@ -120,7 +122,7 @@ func (n *node) Rename(ctx context.Context, name string, parent fs.InodeEmbedder,
 		return syscall.EINVAL
 	}
 	if p, ok := parent.(*node); ok {
-		parent = &p.LoopbackNode
+		parent = p.LoopbackNode
 	}
 	return n.LoopbackNode.Rename(ctx, name, parent, to, flags)
 }
