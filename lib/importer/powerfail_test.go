@@ -306,7 +306,7 @@ func newFailing(t *testing.T, p powered) *failing {
 		p.segment = small
 	}
 	importer.SaveEach(t, p.each, p.segment)
-	p.again = max(p.again, 2)
+	p.again = max(p.again, 3)
 	return &failing{powered: p, t: t, rng: rand.New(rand.NewPCG(8, 2)), scratch: shm(t), stop: -1}
 }
 

@@ -36,8 +36,8 @@ type Spec struct {
 	// Checksum of the stored bytes, "alg:hex"; empty: none.
 	Checksum    string `json:"checksum,omitempty"`
 	Preallocate bool   `json:"preallocate,omitempty"`
-	// StateDir is a folder that outlives the worker's process: there the tries of an order are counted. Empty: they are
-	// not.
+	// StateDir is a folder that outlives the worker's process: there the tries of an order are counted, and there lies what
+	// an interrupted import to a device is gone on with. Empty: neither. Of a file that lies beside it.
 	StateDir string `json:"stateDir,omitempty"`
 	// Scratch is a folder for the spool of an image that cannot be converted as it comes. Empty: beside the disk for a
 	// file, none for a block device.

@@ -29,7 +29,7 @@ var hints = map[string]string{
 	"PolicyRefused":      "this is refused for safety: put the file where its URL leads to it directly",
 	"SourceUnavailable":  "check that the server can be reached from the cluster (DNS, proxy, NetworkPolicy, certificate); it is tried again by itself",
 	"DeadlineExceeded":   "it is tried again by itself; look at the server if this goes on",
-	"Canceled":           "the worker was stopped; it starts again by itself if it is still wanted",
+	"Canceled":           "the worker was stopped; it goes on by itself if it is still wanted",
 }
 
 // hint is the next step after err. What the error itself advises is better where it is about the image, and not about a

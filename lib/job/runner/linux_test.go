@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/cdictl/cdictl/lib/internal/testserver"
 	"github.com/cdictl/cdictl/lib/job"
 	"github.com/cdictl/cdictl/lib/job/runner"
+	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/progress"
 )
 
@@ -152,6 +155,53 @@ func TestBlankDevice(t *testing.T) {
 			if len(bytes.Trim(read(t, dev, 8*mib), "\x00")) != 0 {
 				t.Error("old data shines through")
 			}
+		})
+	}
+}
+
+// TestGoesOn: a worker that was stopped half-way is gone on with, to a file and to a device, and nothing is left then.
+func TestGoesOn(t *testing.T) {
+	disk := content(24 * mib)
+	url := testserver.Start(t, testserver.NewFile(disk, testserver.Options{}))
+	for _, block := range []bool{false, true} {
+		t.Run(fmt.Sprintf("block=%v", block), func(t *testing.T) {
+			at, state := "", t.TempDir()
+			spec := job.Spec{Version: job.Version, UID: "a", Source: http(url), StateDir: state}
+			if block {
+				spec.Target = job.Target{Device: device(t, 32*mib), Size: 32 * mib, Replace: true}
+			} else {
+				at = filesystem(t, 64*mib) // so little that its own tables count
+				spec.Target = job.Target{File: filepath.Join(at, "disk.img"), Size: 64 * mib, Overhead: "0.055", Replace: true}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			track := new(progress.Tracker)
+			go func() {
+				for track.Snapshot().Virtual < 12*mib && ctx.Err() == nil {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			got := runner.Run(ctx, spec, runner.Options{HTTP: quick, Tracker: track, Limiter: limits.NewRate(16 * mib)})
+			if got.Outcome != job.Retry || got.Reason != "Canceled" {
+				t.Fatalf("%+v", got)
+			}
+			if !block {
+				holds(t, at, ".disk.img.cdictl.journal", ".disk.img.cdictl.part", "lost+found")
+			}
+			got = runner.Run(t.Context(), spec, runner.Options{HTTP: quick, OnNotice: func(text string) { t.Error(text) }})
+			if got.Outcome != job.Succeeded || got.Kept < 4*mib || got.Fetched > 25*mib-got.Kept || got.Tries != 2 {
+				t.Errorf("%+v", got)
+			}
+			if block {
+				if !bytes.Equal(read(t, spec.Target.Device, 32*mib), append(bytes.Clone(disk), make([]byte, 8*mib)...)) {
+					t.Error("another disk")
+				}
+			} else {
+				holds(t, at, "disk.img", "lost+found")
+				isDisk(t, spec.Target.File, disk, got.VirtualSize)
+			}
+			holds(t, state, "tries.json")
 		})
 	}
 }

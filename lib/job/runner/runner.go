@@ -35,7 +35,8 @@ type Options struct {
 	OnRetry func(source.Retry)
 	// OnNotice is told what people should know, such as why what an earlier run left is of no use. May be nil.
 	OnNotice func(text string)
-	// State is a folder for the record of an import to a device, which an interrupted one is gone on with; empty: none is.
+	// State is a folder for the record of an import to a device, which an interrupted one is gone on with; empty: the Spec's
+	// StateDir, and without that none is.
 	State string
 	// HTTP has what a Spec does not say: how patient to be. What a Spec says goes before it.
 	HTTP httpsource.Options

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"path/filepath"
@@ -41,8 +42,8 @@ func (r *run) device(req *importer.Request) error {
 		return onTarget(t.String(), fmt.Errorf("the device has no bytes: %w", errdef.ErrTooSmall))
 	}
 	req.Target, r.size, r.room = t, size, size
-	if r.o.State != "" {
-		req.Target, req.Resume = t.In(r.o.State), true
+	if state := cmp.Or(r.o.State, r.spec.StateDir); state != "" {
+		req.Target, req.Resume = t.In(state), true
 	}
 	return nil
 }

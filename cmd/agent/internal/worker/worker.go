@@ -138,7 +138,7 @@ func (w *worker) do(ctx context.Context) job.Result {
 		return res
 	case <-time.After(patience):
 		return job.Result{Version: job.Version, Outcome: job.Retry, Reason: errdef.Reason(context.Canceled), ExitCode: errdef.ExitCode(context.Canceled),
-			Message: fmt.Sprintf("the worker was told to stop and did not come to an end within %s", patience), Hint: "it starts again by itself if it is still wanted"}
+			Message: fmt.Sprintf("the worker was told to stop and did not come to an end within %s", patience), Hint: "it goes on by itself if it is still wanted"}
 	}
 }
 
