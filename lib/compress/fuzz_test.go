@@ -23,19 +23,7 @@ func fuzzRead(t *testing.T, c Codec, r io.Reader) ([]byte, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer z.Close()
-	var out bytes.Buffer
-	n, err := io.CopyN(&out, z, most)
-	if n == most {
-		return out.Bytes(), errMore
-	}
-	if err == io.EOF {
-		return out.Bytes(), nil
-	}
-	if !errors.Is(err, errdef.ErrCorrupt) && !errors.Is(err, errdef.ErrUnsupported) && !errors.Is(err, errdef.ErrLimit) {
-		t.Fatalf("no sentinel: %v", err)
-	}
-	return out.Bytes(), err
+	return fuzzDrain(t, z)
 }
 
 var errMore = errors.New("more than is wanted")

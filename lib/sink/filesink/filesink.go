@@ -96,8 +96,15 @@ func (t *Target) Open(ctx context.Context, o sink.Options) (sink.Sink, error) {
 		_ = d.Close()
 		return nil, t.explain("open", err, -1)
 	}
+	if !locked(f) {
+		return passing{d}, nil
+	}
 	return d, nil
 }
+
+// passing is a sink that is no sink.Keeper: where there are no locks, a part that was kept looks like one that is being
+// written, and whoever came to go on with it would be refused.
+type passing struct{ sink.Sink }
 
 // resolve checks what has the target's name now and returns the absolute path of the file to make.
 func (t *Target) resolve() (string, error) {

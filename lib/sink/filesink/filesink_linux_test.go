@@ -41,6 +41,42 @@ func TestConformanceDirect(t *testing.T) {
 	})
 }
 
+// TestPace writes through the cache, and by either way of pacing never has more than a round that nobody sends off.
+func TestPace(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		s, err := New(filepath.Join(t.TempDir(), "disk"), Options{Direct: DirectOff}).Open(t.Context(), sink.Options{Size: 80 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, ok := s.(*disk)
+		if !ok {
+			t.Skip("the temporary folder has no locks")
+		}
+		d.pace.whole.Store(whole)
+		p := make([]byte, 1<<20)
+		rounds, before := 0, int64(0)
+		for off := int64(0); off < 80<<20; off += 1 << 20 {
+			if _, err := d.WriteAt(p, off); err != nil {
+				t.Fatal(err)
+			}
+			waiting := d.pace.acc.Load()
+			if waiting < before {
+				rounds++
+			}
+			before = waiting
+			if waiting >= d.pace.round() {
+				t.Fatalf("%d bytes wait, a round is %d", waiting, d.pace.round())
+			}
+		}
+		if want := int(80 << 20 / d.pace.round()); rounds != want || d.pace.whole.Load() && !whole {
+			t.Errorf("flushing %v: %d rounds, want %d", whole, rounds, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestConformanceMemory runs where there are no direct writes and no ranges to zero.
 func TestConformanceMemory(t *testing.T) {
 	const shm = "/dev/shm"

@@ -117,6 +117,9 @@ func lock(f *os.File) error {
 	return control(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) })
 }
 
+// locked reports whether f, which lockPart made, has a lock: it can be taken again.
+func locked(f *os.File) bool { return lock(f) == nil }
+
 // control runs one system call on f's descriptor, again when a signal interrupts it.
 func control(f *os.File, call func(fd int) error) error {
 	c, err := f.SyscallConn()
