@@ -14,6 +14,7 @@ import (
 )
 
 // maxSaved bounds what a record has of a stream: tables that were learnt, and what is held. Beyond it the last record stays.
+// While one is written there are two copies of that, beside what is held itself.
 const maxSaved = 12 << 20
 
 // remember keeps what the learner was given, so that another can be given it again.
@@ -49,7 +50,7 @@ func (c *converter) save(ctx context.Context) error {
 		}
 		return nil
 	}
-	if c.hold.live > maxSaved {
+	if c.learned+c.hold.live > maxSaved {
 		return nil
 	}
 	c.point = &journal.Point{Pos: c.hold.pos, Learnt: slices.Clone(c.learnt), Held: c.hold.copy()}

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -57,6 +58,23 @@ type Bytes struct {
 // magic names the format and its version. Another version is another magic, and no record to this one.
 var magic = []byte("cdictl part 1\n")
 
+// number is the most that one number takes.
+const number = binary.MaxVarintLen64
+
+// most is the most that p takes in a record.
+func (p *Point) most() int {
+	if p == nil {
+		return 2 * number
+	}
+	n := 16*number + len(p.Codec) + len(p.Hash) + len(p.Tables)
+	for _, list := range [][]Bytes{p.Learnt, p.Held} {
+		for _, b := range list {
+			n += 2*number + len(b.Data)
+		}
+	}
+	return n
+}
+
 // Encode is the record as it is stored: magic, SHA-256 of the rest, the binding as a line of JSON, so that people can read
 // whose it is, and the state in numbers of variable length.
 func (r *Record) Encode() ([]byte, error) {
@@ -68,7 +86,9 @@ func (r *Record) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := writer{b: append(bytes.Clone(magic), make([]byte, sha256.Size)...)}
+	// At once: what grows takes twice as much for a while.
+	w := writer{b: make([]byte, 0, min(len(magic)+sha256.Size+len(bind)+len(done)+r.Point.most(), MaxRecord))}
+	w.b = append(append(w.b, magic...), make([]byte, sha256.Size)...)
 	w.b = append(append(w.b, bind...), '\n')
 	w.bytes(done)
 	w.point(r.Point)
