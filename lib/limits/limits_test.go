@@ -74,7 +74,7 @@ func TestRateEnds(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := NewRate(1).Wait(short, 10); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a deadline that would pass: %v", err)
+	if err := NewRate(1).Wait(short, 10); !errors.Is(err, context.DeadlineExceeded) || short.Err() == nil {
+		t.Errorf("a deadline that would pass: %v, and the context's is %v", err, short.Err())
 	}
 }

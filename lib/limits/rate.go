@@ -2,7 +2,6 @@ package limits
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,11 +29,10 @@ func (r *Rate) Wait(ctx context.Context, n int) error {
 	}
 	for b := r.l.Burst(); n > 0; n -= b {
 		if err := r.l.WaitN(ctx, min(n, b)); err != nil {
-			if ctx.Err() == nil {
-				// The limiter sees that the deadline will pass first, and says so in an error of its own.
-				err = fmt.Errorf("%w: %w", err, context.DeadlineExceeded)
-			}
-			return err
+			// The limiter sees at once that the deadline will pass first. Whoever heard of that before it has would take
+			// it for an error like others, and try again.
+			<-ctx.Done()
+			return ctx.Err()
 		}
 	}
 	return nil

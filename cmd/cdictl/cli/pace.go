@@ -43,8 +43,7 @@ func (p *paceFlags) within(ctx context.Context, f func(context.Context) error) e
 	limited, cancel := context.WithTimeoutCause(ctx, p.timeout, late)
 	defer cancel()
 	err := f(limited)
-	// A limiter that sees the end coming does not wait for it.
-	if err != nil && ctx.Err() == nil && (limited.Err() != nil || errors.Is(err, context.DeadlineExceeded)) {
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
 		if in := (*importer.Interrupted)(nil); errors.As(err, &in) {
 			return again(&importer.Interrupted{Err: late})
 		}
