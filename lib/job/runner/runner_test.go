@@ -293,7 +293,16 @@ func TestCancel(t *testing.T) {
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("it took %s", d)
 	}
-	holds(t, dir)
+	disk := filepath.Join(dir, "disk.img")
+	if _, err := os.Lstat(disk); err == nil {
+		t.Error("half a disk is there")
+	}
+	// What it had may have been worth keeping, and goes with the next run.
+	got = runner.Run(t.Context(), job.Spec{Version: job.Version, Source: http(testserver.Start(t, testserver.NewFile(content(8*mib), testserver.Options{}))), Target: job.Target{File: disk}}, runner.Options{})
+	if got.Outcome != job.Succeeded {
+		t.Errorf("again: %+v", got)
+	}
+	holds(t, dir, "disk.img")
 }
 
 // What is secret comes from files, gets to the server, and is told nowhere.
