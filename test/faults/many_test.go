@@ -33,7 +33,7 @@ func TestManyWriters(t *testing.T) {
 	names := []string{"disk.raw", "disk.qcow2", "disk.raw.gz", "disk.qcow2.xz"}
 
 	gate := make(chan struct{})
-	srv := web.Start(t, gated(gate, web.Ranges(in)))
+	srv := web.Start(t, behindGate(gate, web.Ranges(in)))
 
 	const writers, shared = 10, 4
 	procs := make([]*proc.Process, writers)
@@ -88,8 +88,8 @@ func TestManyWriters(t *testing.T) {
 	}
 }
 
-// gated sends the first bytes of each answer, by which a disk is known, and the rest when the gate is open.
-func gated(gate <-chan struct{}, h http.Handler) http.Handler {
+// behindGate sends the first bytes of each answer, by which a disk is known, and the rest when the gate is open.
+func behindGate(gate <-chan struct{}, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(&gatedWriter{ResponseWriter: w, gate: gate, done: r.Context().Done(), free: 256 << 10}, r)
 	})
