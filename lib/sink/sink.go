@@ -32,7 +32,7 @@ type Resumer interface {
 type Journal interface {
 	// Load returns the record, nil if there is none.
 	Load() ([]byte, error)
-	// Save replaces it, and returns when the new one is durable.
+	// Save replaces it, and returns when the new one is durable. It keeps nothing of record.
 	Save(record []byte) error
 	// Drop forgets it. Without one it does nothing.
 	Drop() error

@@ -14,8 +14,9 @@ import (
 )
 
 // maxSaved bounds what a record has of a stream: tables that were learnt, and what is held. Beyond it the last record stays.
-// While one is written there are two copies of that, beside what is held itself.
-const maxSaved = 12 << 20
+// Each MiB of it takes some five of memory, by copies and until they are collected; 6 MiB are the tables of 48 GiB of data in
+// clusters of 64 KiB.
+const maxSaved = 6 << 20
 
 // remember keeps what the learner was given, so that another can be given it again.
 func (c *converter) remember(off int64, p []byte) {

@@ -23,6 +23,7 @@ type Durable struct {
 	sink.Keeper
 	o    DurableOptions
 	save func(rec *journal.Record) error // flush, then note
+	buf  []byte                          // of the record, for the one note that there is at a time
 
 	mu      sync.Mutex
 	idle    sync.Cond // saving became false
@@ -140,8 +141,9 @@ func (d *Durable) note(ctx context.Context, rec *journal.Record) error {
 	err := d.Sync(ctx)
 	size, mute, saved := 0, false, false
 	if err == nil {
-		b, serr := rec.Encode()
+		b, serr := rec.EncodeIn(d.buf)
 		if serr == nil {
+			d.buf = b
 			serr = d.o.Journal.Save(b)
 		}
 		// A record that cannot be stored is no reason to end: the one before it stays true.

@@ -77,7 +77,10 @@ func (p *Point) most() int {
 
 // Encode is the record as it is stored: magic, SHA-256 of the rest, the binding as a line of JSON, so that people can read
 // whose it is, and the state in numbers of variable length.
-func (r *Record) Encode() ([]byte, error) {
+func (r *Record) Encode() ([]byte, error) { return r.EncodeIn(nil) }
+
+// EncodeIn is Encode in the memory of b, which may be nil, if it is enough.
+func (r *Record) EncodeIn(b []byte) ([]byte, error) {
 	bind, err := json.Marshal(r.Bind)
 	if err != nil {
 		return nil, err
@@ -86,9 +89,10 @@ func (r *Record) Encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// At once: what grows takes twice as much for a while.
-	w := writer{b: make([]byte, 0, min(len(magic)+sha256.Size+len(bind)+len(done)+r.Point.most(), MaxRecord))}
-	w.b = append(append(w.b, magic...), make([]byte, sha256.Size)...)
+	if n := min(len(magic)+sha256.Size+len(bind)+len(done)+r.Point.most(), MaxRecord); cap(b) < n {
+		b = make([]byte, 0, min(n+n/4, MaxRecord)) // at once, and with room for the next: what grows takes twice as much for a while
+	}
+	w := writer{b: append(append(b[:0], magic...), make([]byte, sha256.Size)...)}
 	w.b = append(append(w.b, bind...), '\n')
 	w.bytes(done)
 	w.point(r.Point)
