@@ -76,7 +76,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh unit 340 go test -timeout 15m $(UNIT_PACKAGES)
 	@test/suite.sh layering 70 go test -timeout 10m ./test/layering
 	@$(TESTENV) test/suite.sh oracle 220 go test -timeout 10m ./test/oracle
-	@$(TESTENV) test/suite.sh faults 120 go test -timeout 10m ./test/faults
+	@$(TESTENV) test/suite.sh faults 180 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 150 go test -timeout 10m ./test/bounds
 
 # And these to 58 more. The race detector makes most of our tests five times slower; linter, api and e2e build

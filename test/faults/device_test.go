@@ -27,7 +27,7 @@ import (
 const (
 	deviceBytes = 136 << 20
 	diskBytes   = 112 << 20
-	smallBytes  = 24 << 20 // of the disk that is to be unpacked, which takes longest
+	smallBytes  = 48 << 20 // of the disk that is to be unpacked, which takes longest
 )
 
 // deviceWays are the routes to a device that can be gone on with.
@@ -49,10 +49,10 @@ func TestDevice(t *testing.T) {
 	}
 	b := newBench(t)
 	table := &report.Table{Title: "kill -9 on a block device", Header: []string{"image", "at", "device held", "found", "went on", "stored MiB", "fetched MiB", "verdict"}}
-	b.disk(t, diskBytes)
+	b.disk(t, diskBytes, 3072)
 	for _, w := range deviceWays {
 		if !w.bound { // what is fetched again is less than what may be, however it goes on
-			b.disk(t, smallBytes)
+			b.disk(t, smallBytes, 512)
 		}
 		served := t.TempDir()
 		stored := filepath.Join(served, "disk")
@@ -60,7 +60,10 @@ func TestDevice(t *testing.T) {
 		for i, percent := range deviceMoments {
 			t.Run(fmt.Sprintf("%s, %d%%", w.name, percent), func(t *testing.T) {
 				held := b.soil(t, i%2 == 0)
-				k := &deviceKill{bench: b, t: t, stored: stored, percent: percent}
+				k := &deviceKill{bench: b, t: t, stored: stored, percent: percent, rest: 5 * time.Second}
+				if w.bound {
+					k.rest = 0 // any record will do
+				}
 				if w.sum {
 					k.sum = "sha256:" + digest(t, stored)
 				}
@@ -114,12 +117,12 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// disk makes the disk that is to be on the device.
-func (b *bench) disk(t *testing.T, size int64) {
+// disk makes the disk that is to be on the device, with so much noise in each page: that takes long to pack and unpack.
+func (b *bench) disk(t *testing.T, size int64, noise int) {
 	t.Helper()
 	name := filepath.Join(b.dir, fmt.Sprint("disk", size>>20))
 	b.raw, b.qcow2 = name+".raw", name+".qcow2"
-	must(t, sparse(b.raw, size))
+	must(t, sparse(b.raw, size, noise))
 	must(t, partition(t, b.raw))
 	tool(t, "qemu-img", "convert", "-O", "qcow2", "-f", "raw", b.raw, b.qcow2)
 	oracle := name + ".oracle"
@@ -130,17 +133,18 @@ func (b *bench) disk(t *testing.T, size int64) {
 }
 
 // sparse makes a disk whose holes are all of 64 KiB: such are zeroed by writing, so that the first hole that is made in the
-// device is Commit's. Three quarters of the rest is noise.
-func sparse(path string, size int64) error {
+// device is Commit's.
+func sparse(path string, size int64, noise int) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	noise, block := rand.NewChaCha8([32]byte{11}), make([]byte, 1<<20)
+	source, block := rand.NewChaCha8([32]byte{11}), make([]byte, 1<<20)
+	text := bytes.Repeat([]byte("cdictl, "), 512)
 	for off := int64(0); off < size && err == nil; off += int64(len(block)) {
 		for page := range slices.Chunk(block, 4096) {
-			_, _ = noise.Read(page[:3072])
-			copy(page[3072:], bytes.Repeat([]byte("cdictl"), 200))
+			_, _ = source.Read(page[:noise])
+			copy(page[noise:], text)
 		}
 		if off > 0 && off < size-(2<<20) {
 			clear(block[512<<10:][:64<<10])
@@ -211,6 +215,7 @@ type deviceKill struct {
 	t           *testing.T
 	stored, sum string
 	percent     int
+	rest        time.Duration // how long no record came when it is killed: then all that had come is noted
 
 	size, fetched int64
 	found         string
@@ -285,7 +290,7 @@ func (k *deviceKill) kill(args []string, state string, g *gate) error {
 		return err
 	}
 	if k.percent < 100 {
-		k.until(p, func() bool { return g.shut() && (k.percent < 50 || recorded(state)) })
+		k.until(p, func() bool { return g.shut() && (k.percent < 50 || recorded(state, k.rest)) })
 		must(k.t, p.Signal(syscall.SIGKILL))
 	}
 	r, err := p.Wait()
@@ -295,10 +300,14 @@ func (k *deviceKill) kill(args []string, state string, g *gate) error {
 	return err
 }
 
-// recorded says whether there is a record. One comes in 2.5 s at the latest, even if no byte does.
-func recorded(state string) bool {
+// recorded says whether there is a record, and has not changed for a while. One comes 2.5 s after a write at the latest.
+func recorded(state string, rest time.Duration) bool {
 	found, _ := filepath.Glob(filepath.Join(state, "*.record"))
-	return len(found) > 0
+	if len(found) == 0 {
+		return false
+	}
+	st, err := os.Stat(found[0])
+	return err == nil && time.Since(st.ModTime()) >= rest
 }
 
 func (k *deviceKill) until(p *proc.Process, due func() bool) {
@@ -382,7 +391,7 @@ func TestDeviceOnce(t *testing.T) {
 		t.Skip("long")
 	}
 	b := newBench(t)
-	b.disk(t, diskBytes)
+	b.disk(t, diskBytes, 3072)
 	b.soil(t, true)
 	served := t.TempDir()
 	k := &deviceKill{bench: b, t: t, stored: filepath.Join(served, "disk"), percent: 60}
@@ -395,7 +404,7 @@ func TestDeviceOnce(t *testing.T) {
 		args := k.command(web.Start(t, g).URL, state)
 		p, err := proc.Start(t.Context(), proc.Command{Args: args})
 		must(t, err)
-		k.until(p, func() bool { return g.shut() && recorded(state) })
+		k.until(p, func() bool { return g.shut() && recorded(state, 0) })
 		return p, g, args
 	}
 	run := func(args ...string) proc.Result {

@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
+			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("NO_PROXY", "*")
 			e.Values[serversKey{}] = servers{}
 			e.Values[skipKey{}] = e.T()
@@ -99,7 +100,7 @@ func signalled(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	c := exec.Command(path, args[3:]...)
 	c.Dir = ts.Getenv("WORK")
-	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"), "NO_PROXY=*")
+	c.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"), "XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"), "NO_PROXY=*")
 	var talk buffer
 	c.Stderr = &talk
 	if slices.Contains(args[3:], "-") { // stdin that never ends and never says anything

@@ -54,7 +54,7 @@ func (t *Target) checkOptions(o sink.Options) error {
 	case o.Mode == sink.Resume && t.notes == nil:
 		return t.fail("open", errdef.WithHint(fmt.Errorf("an import to a device cannot be resumed without a folder for its record: %w", errdef.ErrUnsupported),
 			"start again: the device is written from the beginning"))
-	case o.Mode == sink.Update:
+	case o.Mode != sink.New && o.Mode != sink.Resume:
 		return t.fail("open", errdef.WithHint(fmt.Errorf("a disk on a device cannot be changed in place: %w", errdef.ErrUnsupported),
 			"start again: the device is written from the beginning"))
 	case o.Size < -1 || o.Mode > sink.Update:

@@ -21,7 +21,7 @@ const (
 // there before. It is exact and takes bounded memory: a unit of many sectors that is known in part has a bit for each
 // sector, and when there are too many such units, the rest of the one that has waited longest is zeroed.
 //
-// All methods but clearFrom and next are safe for concurrent use. This is what a journal of durable extents would store.
+// All methods but clearFrom and next are safe for concurrent use.
 type cover struct {
 	sector, unit int64
 	size         int64

@@ -331,6 +331,7 @@ func (d *disk) Commit(ctx context.Context, size int64) error {
 		err = d.dev.Sync()
 	}
 	if err == nil {
+		d.noteEnds()
 		err = d.expose()
 	}
 	if err != nil {

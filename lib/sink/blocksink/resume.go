@@ -254,6 +254,16 @@ func (d *disk) saveEnds() error {
 	return err
 }
 
+// noteEnds notes them a last time before Commit writes them, where an earlier note would be gone on with: else what Commit has
+// written would look like somebody else's. If that fails, it does look so.
+func (d *disk) noteEnds() {
+	d.saving.Lock()
+	defer d.saving.Unlock()
+	if d.marked {
+		_ = d.saveEnds()
+	}
+}
+
 // Sync makes what was written durable, but for what is held back: that is a matter of the journal.
 func (d *disk) Sync(ctx context.Context) error {
 	if err := d.check(0, 0); err != nil {
