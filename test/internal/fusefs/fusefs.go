@@ -1,6 +1,5 @@
 //go:build linux
 
-// Package fusefs serves a folder as a file system that is slow, or that cannot do what local ones can.
 package fusefs
 
 import (
