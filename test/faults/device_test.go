@@ -99,13 +99,13 @@ func newBench(t *testing.T) *bench {
 	tool(t, "mkfs.ext4", "-q", "-F", "-E", fmt.Sprintf("offset=%d", 1<<20), b.old, "64M")
 
 	// In memory, where there is a filesystem for that: it is the program that is tested, not a disk.
-	backing, err := os.MkdirTemp("/dev/shm", "cdictl-device")
+	memory, err := os.MkdirTemp("/dev/shm", "cdictl-device")
 	if err != nil {
-		backing = dir
+		memory = dir
 	} else {
-		t.Cleanup(func() { _ = os.RemoveAll(backing) })
+		t.Cleanup(func() { _ = os.RemoveAll(memory) })
 	}
-	backing = filepath.Join(backing, "device")
+	backing := filepath.Join(memory, "device")
 	must(t, os.WriteFile(backing, nil, 0o600))
 	must(t, os.Truncate(backing, deviceBytes))
 	b.dev = strings.TrimSpace(tool(t, "losetup", "--find", "--show", backing))
