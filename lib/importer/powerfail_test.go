@@ -154,7 +154,8 @@ type failing struct {
 	rng     *rand.Rand
 	scratch string // where survivors go on
 
-	mu     sync.Mutex
+	mu     sync.Mutex // of an operation, and of runs
+	runs   int
 	folder *powerfail.Folder
 	wrong  order
 	at     string // look only there, and often
@@ -166,9 +167,28 @@ type failing struct {
 	found                       []string
 }
 
+// tapped is a run whose operations are seen. What it leaves behind it, such as a flush that nobody waits for, does nothing
+// any more when it has ended.
+func (f *failing) tapped(dir string) (importer.Result, error) {
+	begin := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.runs++
+		return f.runs
+	}
+	mine := begin()
+	defer begin()
+	return f.run(dir, func(op fsop.Op, do func() error) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.runs != mine {
+			return errKilled
+		}
+		return f.tap(op, do)
+	})
+}
+
 func (f *failing) tap(op fsop.Op, do func() error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.ops == f.stop {
 		return errKilled
 	}
@@ -323,7 +343,7 @@ func (f *failing) first() int {
 	if f.wrong == nil {
 		f.look("nothing")
 	}
-	_, err := f.run(dir, f.tap)
+	_, err := f.tapped(dir)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -351,7 +371,7 @@ func (f *failing) agree(dir string) {
 func (f *failing) second(n int) {
 	dir := f.begin("second", f.left, n)
 	f.look = nil
-	if _, err := f.run(dir, f.tap); n >= 0 && err == nil {
+	if _, err := f.tapped(dir); n >= 0 && err == nil {
 		return // the last flush is of no interest to anybody
 	}
 	f.agree(dir)
@@ -361,7 +381,7 @@ func (f *failing) second(n int) {
 			f.failures(fmt.Sprintf("a kill at %d, then %d: %s", n, f.ops, after), 1, false)
 		}
 	}
-	_, err := f.run(dir, f.tap)
+	_, err := f.tapped(dir)
 	if err != nil && (f.force || !errors.Is(err, errdef.ErrExists)) {
 		f.t.Fatalf("killed at %d: %v", n, err)
 	}
@@ -375,6 +395,9 @@ func (f *failing) second(n int) {
 func TestPowerFail(t *testing.T) {
 	for name, p := range poweredWays(t) {
 		if testing.Short() {
+			if name != "replaced" && name != "stream" {
+				continue // the others only begin in other folders
+			}
 			p.again = 12
 		}
 		t.Run(name, func(t *testing.T) {

@@ -27,6 +27,9 @@ func TestStream(t *testing.T) {
 	contents["long"] = long()
 	for name, p := range contents {
 		for _, level := range []int{flate.HuffmanOnly, 0, 1, 6, 9} {
+			if testing.Short() && level != 6 {
+				continue
+			}
 			z := pack(t, p, level)
 			behind := append(bytes.Clone(z), "what is behind"...)
 			for how, r := range map[string]io.Reader{
@@ -56,6 +59,9 @@ func TestStream(t *testing.T) {
 func TestStreamPlaces(t *testing.T) {
 	p := long()[:2<<20]
 	for _, level := range []int{flate.HuffmanOnly, 0, 1, 6} {
+		if testing.Short() && level != 6 {
+			continue
+		}
 		z := pack(t, p, level)
 		type place struct {
 			Place
