@@ -43,7 +43,9 @@ var killedWays = []killed{
 	{"qcow2", nil, false, func(_ *testing.T, _, qcow2, to string) error { return os.Link(qcow2, to) }, true},
 	{"qcow2, checksum", nil, true, func(_ *testing.T, _, qcow2, to string) error { return os.Link(qcow2, to) }, true},
 	{"raw.xz of blocks, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return blocksOfXZ(t, raw, to, "--block-size=4MiB", "-T0") }, true},
-	{"qcow2.xz of blocks, checksum", nil, true, func(t *testing.T, _, qcow2, to string) error { return blocksOfXZ(t, qcow2, to, "--block-size=4MiB", "-T0") }, true},
+	{"qcow2.xz of blocks, checksum", nil, true, func(t *testing.T, _, qcow2, to string) error {
+		return blocksOfXZ(t, qcow2, to, "--block-size=4MiB", "-T0")
+	}, true},
 	{"raw.gz, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return images.Compress(t.Context(), "gz", raw, to) }, true},
 	{"raw.zst of frames, checksum", nil, true, func(t *testing.T, raw, _, to string) error { return framesOfZstd(t, raw, to, 4<<20) }, true},
 	{"qcow2.xz of one block", nil, true, func(t *testing.T, _, qcow2, to string) error { return blocksOfXZ(t, qcow2, to, "-T1") }, false},
