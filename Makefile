@@ -73,10 +73,10 @@ test: deps ## pass all tests
 	@test/suite.sh -end
 test-suites:
 	@test/suite.sh build 180 $(MAKE) --no-print-directory build vet
-	@$(TESTENV) test/suite.sh unit 340 go test -timeout 15m $(UNIT_PACKAGES)
-	@test/suite.sh layering 70 go test -timeout 10m ./test/layering
-	@$(TESTENV) test/suite.sh oracle 220 go test -timeout 10m ./test/oracle
-	@$(TESTENV) test/suite.sh faults 200 go test -timeout 10m ./test/faults
+	@$(TESTENV) test/suite.sh unit 310 go test -timeout 15m $(UNIT_PACKAGES)
+	@test/suite.sh layering 40 go test -timeout 10m ./test/layering
+	@$(TESTENV) test/suite.sh oracle 210 go test -timeout 10m ./test/oracle
+	@$(TESTENV) test/suite.sh faults 270 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
 
 # And these to 57 more. The race detector makes most of our tests five times slower; linter, api and e2e build
