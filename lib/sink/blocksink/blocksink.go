@@ -57,8 +57,8 @@ func (t *Target) checkOptions(o sink.Options) error {
 	case o.Mode != sink.New && o.Mode != sink.Resume:
 		return t.fail("open", errdef.WithHint(fmt.Errorf("a disk on a device cannot be changed in place: %w", errdef.ErrUnsupported),
 			"start again: the device is written from the beginning"))
-	case o.Size < -1 || o.Mode > sink.Update:
-		return t.fail("open", fmt.Errorf("size %d, mode %d: %w", o.Size, o.Mode, errdef.ErrUsage))
+	case o.Size < -1:
+		return t.fail("open", fmt.Errorf("size %d: %w", o.Size, errdef.ErrUsage))
 	}
 	return nil
 }

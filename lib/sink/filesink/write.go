@@ -72,11 +72,15 @@ func (d *disk) buffered(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// put writes to the part by f, one of the two ways to it.
-func (d *disk) put(f *os.File, p []byte, off int64) (n int, err error) {
+// put writes to the part by f, one of the two ways to it. Without a tap it allocates nothing.
+func (d *disk) put(f *os.File, p []byte, off int64) (int, error) {
 	if d.t.o.Tap == nil {
 		return f.WriteAt(p, off)
 	}
+	return d.tapped(f, p, off)
+}
+
+func (d *disk) tapped(f *os.File, p []byte, off int64) (n int, err error) {
 	err = d.t.o.Tap(fsop.Op{Kind: fsop.Write, Path: d.part, Off: off, Data: p}, func() (err error) {
 		n, err = f.WriteAt(p, off)
 		return err
