@@ -20,9 +20,9 @@ type Authorizer interface {
 
 // A Refresher is an Authorizer that can get its credentials anew.
 type Refresher interface {
-	// Refused is told that the origin did not accept r. It reports whether Authorize would do something else now, which
-	// is the only reason to ask again.
-	Refused(r *http.Request) bool
+	// Refused is told that the origin answered r with status 400, 401 or 403. It reports whether Authorize would do
+	// something else now, which is the only reason to ask again.
+	Refused(r *http.Request, status int) bool
 }
 
 // An Answer is in the chain of an error that an answer without content was.
@@ -72,7 +72,7 @@ func (x *exchange) renewed() bool {
 		return false
 	}
 	f, ok := x.s.src.o.Authorizer.(Refresher)
-	return ok && x.request != nil && f.Refused(x.request)
+	return ok && x.request != nil && f.Refused(x.request, x.status)
 }
 
 // addRequest hides what the Authorizer has put into a request. Words like "Credential" stay: errors speak of them.

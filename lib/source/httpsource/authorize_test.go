@@ -31,7 +31,7 @@ func (k *keys) Authorize(r *http.Request) error {
 	return k.err
 }
 
-func (k *keys) Refused(r *http.Request) bool {
+func (k *keys) Refused(r *http.Request, _ int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.next != "" {
