@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/retry"
@@ -84,6 +85,8 @@ func (s secrets) addRequest(r *http.Request) {
 		if secretName(name) {
 			for _, v := range values {
 				s.addWords(v, 16)
+				_, token, _ := strings.Cut(v, " ") // behind "Bearer"
+				s.add(token)
 			}
 		}
 	}
