@@ -3,6 +3,7 @@ package testserver
 import (
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -46,6 +47,7 @@ func (f *Front) Start(t testing.TB, target string) string {
 			r.Body = &frontBody{f: f, r: r.Body}
 			return nil
 		},
+		ErrorLog:     log.New(io.Discard, "", 0), // a break is what the test wants
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	return Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
