@@ -79,7 +79,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 270 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
 
-# And these to 57 more. The race detector makes most of our tests five times slower; linter, api and e2e build
+# And these to 65 more. The race detector makes most of our tests five times slower; linter, objects, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -92,6 +92,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
 	@test/suite.sh fuzz 290 $(MAKE) --no-print-directory fuzz FUZZTIME=4s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
+	@test/suite.sh objects 480 $(MAKE) --no-print-directory test-objects
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
@@ -103,6 +104,12 @@ include test/cluster/cluster.mk
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
+
+.PHONY: test-objects
+test-objects: ## sources of object stores against real servers, which are built first
+	@test/tools/build.sh versitygw github.com/versity/versitygw/cmd/versitygw
+	@test/tools/build.sh fakegcs github.com/fsouza/fake-gcs-server
+	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long

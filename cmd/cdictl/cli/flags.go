@@ -23,6 +23,7 @@ type httpFlags struct {
 	stallTimeout time.Duration
 	connections  int
 	linkLocal    bool
+	objects      objectFlags
 }
 
 func (h *httpFlags) register(to *pflag.FlagSet) {
@@ -42,6 +43,7 @@ func (h *httpFlags) register(to *pflag.FlagSet) {
 		fs.IntVar(&h.connections, "connections", 4, "fetch up to `n` ranges at the same time, at most 16")
 		fs.BoolVar(&h.linkLocal, "allow-link-local", false, "follow a redirect to a link-local address, where clouds keep credentials for their machines")
 	})
+	h.objects.register(to)
 }
 
 // limitFlags bound what an image or a server may make us do.

@@ -55,6 +55,7 @@ const (
 	groupDV      = "DATAVOLUME FLAGS"
 	groupCluster = "CLUSTER FLAGS"
 	groupHTTP    = "HTTP FLAGS"
+	groupObjects = "OBJECT STORE FLAGS"
 	groupLimits  = "LIMIT FLAGS"
 )
 
@@ -75,7 +76,7 @@ func grouped(fs *pflag.FlagSet, group string, register func(*pflag.FlagSet)) {
 func flagGroups(c *cobra.Command) []flagGroup {
 	c.InitDefaultHelpFlag()
 	var groups []flagGroup
-	for _, title := range []string{groupPlain, groupDV, groupCluster, groupHTTP, groupLimits} {
+	for _, title := range []string{groupPlain, groupDV, groupCluster, groupHTTP, groupObjects, groupLimits} {
 		g := flagGroup{title, pflag.NewFlagSet("", pflag.ContinueOnError)}
 		add := func(f *pflag.Flag) {
 			of := groupPlain

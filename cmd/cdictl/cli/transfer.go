@@ -159,7 +159,7 @@ func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o 
 		"maxWindow", l.Window, "maxExpansion", l.Expansion, "limitRate", int64(t.pace.rate), "timeout", t.pace.timeout.String())
 	by := byurl.Options{Stdin: a.in}
 	if t.http != nil {
-		if by.HTTP, err = t.http.options(); err != nil {
+		if by, err = t.http.byURL(a.in); err != nil {
 			return r, err
 		}
 	}

@@ -12,18 +12,23 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/source"
 	"github.com/cdictl/cdictl/lib/source/filesource"
+	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/source/s3source"
 )
 
 // Options for the sources that Parse makes.
 type Options struct {
 	HTTP httpsource.Options
+	// S3 and GCS are for objects; their HTTP is the one above.
+	S3  s3source.Options
+	GCS gcssource.Options
 	// Stdin is what "-" reads; nil: "-" is refused.
 	Stdin io.Reader
 }
 
 // known is what Parse takes, for hints.
-const known = "a source is an http:// or https:// URL, a file:// URL, a path, or - for standard input"
+const known = "a source is an http://, https://, s3:// or gs:// URL, a file:// URL, a path, or - for standard input"
 
 // Parse returns the source that name means. It opens nothing. What it cannot read is errdef.ErrUsage; the error does
 // not repeat the name, which may hold a password.
@@ -40,6 +45,12 @@ func Parse(name string, o Options) (source.Source, error) {
 		return filesource.New(name), nil
 	case scheme == "http" || scheme == "https":
 		return httpsource.New(name, o.HTTP)
+	case scheme == "s3" || scheme == "s3+http" || scheme == "s3+https":
+		o.S3.HTTP = o.HTTP
+		return hinted(s3source.New(name, o.S3))
+	case scheme == "gs":
+		o.GCS.HTTP = o.HTTP
+		return hinted(gcssource.New(name, o.GCS))
 	case scheme == "file":
 		path, err := filePath(rest)
 		if err != nil {
@@ -88,6 +99,14 @@ func filePath(rest string) (string, error) {
 		return filepath.FromSlash(strings.TrimPrefix(u.Path, "/")), nil
 	}
 	return u.Path, nil
+}
+
+// hinted says how an object is named, unless err knows better.
+func hinted[S source.Source](s S, err error) (source.Source, error) {
+	if err != nil {
+		return nil, errdef.WithHint(err, "an object is named s3://bucket/key or gs://bucket/object")
+	}
+	return s, nil
 }
 
 func usage(why string) error {

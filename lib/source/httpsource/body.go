@@ -29,7 +29,9 @@ type exchange struct {
 	body   io.ReadCloser
 	at     place // that answered
 	moved  bool  // by redirects
-	got    int64 // bytes of body
+	// request is what the Authorizer made, nil if there is none or if another host was asked.
+	request *http.Request
+	got     int64 // bytes of body
 }
 
 func (s *session) newExchange() *exchange {

@@ -21,6 +21,14 @@ type Options struct {
 
 	Username, Password string // basic authentication; goes before the URL's user info
 	BearerToken        string
+	// Authorizer, if not nil, takes the place of the three above.
+	Authorizer Authorizer
+	// IfMatch makes ranges conditional by If-Match instead of If-Range, for object stores, which know the former only.
+	IfMatch bool
+	// Name is what people are shown instead of the URL.
+	Name string
+	// Unauthorized is the hint when the origin refuses us, instead of one about the options above.
+	Unauthorized string
 
 	// CAFile is a PEM bundle, or a folder of *.pem, *.crt and *.cer, trusted beside the system's authorities.
 	CAFile string
@@ -83,6 +91,8 @@ func (o Options) check() error {
 	switch {
 	case o.BearerToken != "" && (o.Username != "" || o.Password != ""):
 		return usage("both a bearer token and a user name are given")
+	case o.Authorizer != nil && (o.BearerToken != "" || o.Username != "" || o.Password != ""):
+		return usage("requests are authorized otherwise than by a user name or a bearer token")
 	case !validValue(o.BearerToken):
 		return usage("the bearer token has control characters (a line break at its end?)")
 	case strings.Contains(o.Username, ":"):
@@ -144,4 +154,16 @@ func parseURL(s, what string, schemes ...string) (*url.URL, error) {
 	}
 	u.Fragment, u.RawFragment = "", ""
 	return u, nil
+}
+
+// proxyURL is nil if the environment decides.
+func (o Options) proxyURL() (*url.URL, error) {
+	if o.Proxy == "" {
+		return nil, nil
+	}
+	raw := o.Proxy
+	if !strings.Contains(raw, "://") {
+		raw = "http://" + raw
+	}
+	return parseURL(raw, "the proxy's URL", "http", "https", "socks5", "socks5h")
 }

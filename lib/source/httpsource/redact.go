@@ -73,12 +73,17 @@ func (s secrets) addQuery(u *url.URL) {
 func (s secrets) addHeader(h http.Header) {
 	for _, vs := range h {
 		for _, v := range vs {
-			s.add(v)
-			for _, word := range strings.FieldsFunc(v, func(c rune) bool { return strings.ContainsRune(" ;,=", c) }) {
-				if len(word) >= 7 { // not "Bearer"
-					s.add(word)
-				}
-			}
+			s.addWords(v, 7) // not "Bearer"
+		}
+	}
+}
+
+// addWords takes v and the words in it that have at least n bytes.
+func (s secrets) addWords(v string, n int) {
+	s.add(v)
+	for _, word := range strings.FieldsFunc(v, func(c rune) bool { return strings.ContainsRune(" ;,=", c) }) {
+		if len(word) >= n {
+			s.add(word)
 		}
 	}
 }

@@ -94,9 +94,18 @@ func (s *session) follow(p place, a ask) (*exchange, error) {
 func (s *session) hops(x *exchange, p place, a ask) error {
 	visited := []string{p.url.String()}
 	for {
+		req, err := s.request(x, p, a)
+		if err != nil {
+			return x.networkError(err)
+		}
+		rt := s.rt.away
+		if p.trusted {
+			rt = s.rt.home
+		}
 		var resp *http.Response
-		err := x.watch(func() (err error) {
-			resp, err = s.roundTrip(x, p, a) //nolint:bodyclose // x owns the body from here on and closes it
+		err = x.watch(func() (err error) {
+			// The http.Client is not used: it would put whole URLs into its errors, and follow redirects by rules of its own.
+			resp, err = rt.RoundTrip(req) //nolint:bodyclose // x owns the body from here on and closes it
 			return err
 		})
 		if err != nil {
@@ -112,7 +121,7 @@ func (s *session) hops(x *exchange, p place, a ask) error {
 		}
 		next, err := s.redirect(p, resp.Header.Get("Location"), len(visited))
 		if err != nil {
-			return retry.Permanent(err)
+			return retry.Permanent(&Answer{x.status, x.header, err})
 		}
 		if slices.Contains(visited, next.url.String()) {
 			return retry.Permanent(fmt.Errorf("redirects go in a circle, back to %s: %w", display(next.url), errdef.ErrUnavailable))
@@ -123,9 +132,8 @@ func (s *session) hops(x *exchange, p place, a ask) error {
 	}
 }
 
-// roundTrip is one request without redirects. The http.Client is not used: it would put whole URLs into its errors, and
-// follow redirects by rules of its own.
-func (s *session) roundTrip(x *exchange, p place, a ask) (*http.Response, error) {
+// request is what is asked at p.
+func (s *session) request(x *exchange, p place, a ask) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(x.ctx, http.MethodGet, p.url.String(), nil)
 	if err != nil {
 		return nil, err
@@ -148,15 +156,17 @@ func (s *session) roundTrip(x *exchange, p place, a ask) (*http.Response, error)
 	req.Header.Set("Accept-Encoding", "identity")
 	if a.ranged {
 		req.Header.Set("Range", httprange.Format(a.off, a.n))
-		if a.ifRange {
+		switch {
+		case a.ifRange && s.src.o.IfMatch && s.validator.Strong == s.validator.ETag:
+			req.Header.Set("If-Match", s.validator.ETag)
+		case a.ifRange:
 			req.Header.Set("If-Range", s.validator.Strong)
 		}
 	}
-	rt := s.rt.away
 	if p.trusted {
-		rt = s.rt.home
+		err = x.authorize(req)
 	}
-	return rt.RoundTrip(req)
+	return req, err
 }
 
 // redirect decides where a Location leads, and whether credentials go along. Once lost they do not come back: another
@@ -212,9 +222,12 @@ func (x *exchange) networkError(err error) error {
 	var dns *net.DNSError
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
+	var own errAuthorize
 	switch {
 	case x.s.ended() != nil:
 		return x.s.ended()
+	case errors.As(err, &own):
+		return authorizeError(own.error)
 	case errors.Is(err, errdef.ErrRefused):
 		var op *net.OpError // "dial tcp …: " adds nothing
 		if errors.As(err, &op) {

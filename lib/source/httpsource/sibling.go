@@ -25,5 +25,6 @@ func (s *Source) Sibling(name string) (source.Source, error) {
 	u.RawPath = path
 	t := *s
 	t.url, t.name = &u, display(&u)
+	t.o.Name = "" // it named the other one
 	return &t, nil
 }

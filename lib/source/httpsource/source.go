@@ -19,7 +19,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"strings"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/source"
@@ -51,14 +50,10 @@ func New(rawURL string, o Options) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{o: o.withDefaults(), plain: http.Header{}, secret: http.Header{}, secrets: secrets{}}
-	if o.Proxy != "" {
-		raw := o.Proxy
-		if !strings.Contains(raw, "://") {
-			raw = "http://" + raw
-		}
-		if s.proxy, err = parseURL(raw, "the proxy's URL", "http", "https", "socks5", "socks5h"); err != nil {
-			return nil, err
-		}
+	if s.proxy, err = o.proxyURL(); err != nil {
+		return nil, err
+	}
+	if s.proxy != nil {
 		if pass, ok := s.proxy.User.Password(); ok {
 			s.secrets.addBasic(s.proxy.User.Username(), pass)
 		}
@@ -66,6 +61,9 @@ func New(rawURL string, o Options) (*Source, error) {
 	s.headers(u)
 	u.User = nil
 	s.url, s.name = u, display(u)
+	if o.Name != "" {
+		s.name = printable(o.Name)
+	}
 	s.secrets.addQuery(u)
 	return s, nil
 }
@@ -88,7 +86,7 @@ func (s *Source) headers(u *url.URL) {
 	}
 	auth := http.Request{Header: http.Header{}}
 	user, pass := s.o.Username, s.o.Password
-	if user == "" && pass == "" && u.User != nil {
+	if user == "" && pass == "" && u.User != nil && s.o.Authorizer == nil {
 		user = u.User.Username()
 		pass, _ = u.User.Password()
 	}

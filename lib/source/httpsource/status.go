@@ -2,6 +2,7 @@ package httpsource
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"strings"
@@ -17,7 +18,9 @@ type throttled struct{ error }
 func (t throttled) Unwrap() error { return t.error }
 
 // statusError is the error for an answer that brings no content.
-func (x *exchange) statusError() error {
+func (x *exchange) statusError() error { return &Answer{x.status, x.header, x.statusClass()} }
+
+func (x *exchange) statusClass() error {
 	text := fmt.Sprintf("the server answered %d %s", x.status, http.StatusText(x.status))
 	if said := x.said(); said != "" {
 		text += " (" + said + ")"
@@ -28,12 +31,18 @@ func (x *exchange) statusError() error {
 		// One of several mirrors does not have it. The content did exist, so the next mirror may.
 		permanent = func(err error) error { return err }
 	}
+	if x.renewed() {
+		return with(errdef.ErrUnauthorized)
+	}
 	switch x.status {
 	case http.StatusNotFound, http.StatusGone:
 		return permanent(with(errdef.ErrNotFound))
 	case http.StatusUnauthorized, http.StatusForbidden:
 		hint := "give a user and password, a bearer token or a --header-file; a signed URL may have expired"
-		if !x.at.trusted {
+		switch {
+		case x.at.trusted && x.s.src.o.Unauthorized != "":
+			hint = x.s.src.o.Unauthorized
+		case !x.at.trusted:
 			hint = "the answer is from behind a redirect to another host, where credentials are not sent; a signed URL may have expired"
 		}
 		return permanent(errdef.WithHint(with(errdef.ErrUnauthorized), hint))
@@ -77,5 +86,27 @@ func (x *exchange) said() string {
 		sec[v] = true
 	}
 	sec.addQuery(x.at.url)
-	return clip(printable(sec.hide(string(b[:n]))), maxErrorText)
+	sec.addRequest(x.request)
+	return clip(printable(sec.hide(documentText(kind, string(b[:n])))), maxErrorText)
+}
+
+// documentText is code and message of an object store's error document, which has much else in it: what was signed, and
+// IDs. Any other text stays as it is.
+func documentText(kind, text string) string {
+	if !strings.Contains(kind, "xml") {
+		return text
+	}
+	element := func(name string) string {
+		_, rest, _ := strings.Cut(text, "<"+name+">")
+		value, _, _ := strings.Cut(rest, "<")
+		return html.UnescapeString(value)
+	}
+	code, message := element("Code"), element("Message")
+	switch {
+	case code == "":
+		return text
+	case message == "":
+		return code
+	}
+	return code + ": " + message
 }

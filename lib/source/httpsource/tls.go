@@ -18,9 +18,9 @@ import (
 // maxCAFile bounds a bundle of authorities; that of a whole operating system has about 250 KiB.
 const maxCAFile = 16 << 20
 
-func (s *Source) tlsConfig() (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.o.Insecure} //nolint:gosec // the user's own choice
-	if s.o.CAFile == "" && len(s.o.CAs) == 0 {
+func (o Options) tlsConfig() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.Insecure} //nolint:gosec // the user's own choice
+	if o.CAFile == "" && len(o.CAs) == 0 {
 		return cfg, nil
 	}
 	pool, err := x509.SystemCertPool()
@@ -28,8 +28,8 @@ func (s *Source) tlsConfig() (*tls.Config, error) {
 		pool = x509.NewCertPool() // a machine without authorities of its own
 	}
 	cfg.RootCAs = pool
-	if len(s.o.CAs) > 0 {
-		n, err := addPEM(pool, s.o.CAs)
+	if len(o.CAs) > 0 {
+		n, err := addPEM(pool, o.CAs)
 		if err == nil && n == 0 {
 			err = errors.New("there is none")
 		}
@@ -37,10 +37,10 @@ func (s *Source) tlsConfig() (*tls.Config, error) {
 			return nil, fmt.Errorf("CA certificates: %w: %w", err, errdef.ErrUsage)
 		}
 	}
-	if s.o.CAFile == "" {
+	if o.CAFile == "" {
 		return cfg, nil
 	}
-	files, err := caFiles(s.o.CAFile)
+	files, err := caFiles(o.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("CA file: %w: %w", err, errdef.ErrUsage)
 	}
@@ -53,7 +53,7 @@ func (s *Source) tlsConfig() (*tls.Config, error) {
 		found += n
 	}
 	if found == 0 {
-		return nil, errdef.WithHint(fmt.Errorf("CA file %s holds no certificate: %w", s.o.CAFile, errdef.ErrUsage),
+		return nil, errdef.WithHint(fmt.Errorf("CA file %s holds no certificate: %w", o.CAFile, errdef.ErrUsage),
 			"give a PEM bundle, or a folder of *.pem, *.crt and *.cer files")
 	}
 	return cfg, nil

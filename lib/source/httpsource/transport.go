@@ -30,7 +30,7 @@ func (t *transports) close() {
 }
 
 func (s *Source) transports() (*transports, error) {
-	cfg, err := s.tlsConfig()
+	cfg, err := s.o.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
