@@ -22,8 +22,7 @@ const courtesy = 10 * time.Second
 
 // byURL are the options of sources by the flags.
 func (a *app) byURL(t *transferFlags) (byurl.Options, error) {
-	h, err := t.http.options()
-	return byurl.Options{HTTP: h, Stdin: a.in}, err
+	return t.http.sources(a.in)
 }
 
 // dvSize is the size that the DataVolume asks for: the one that was given, else the image's virtual size from its header.

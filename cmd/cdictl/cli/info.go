@@ -7,7 +7,6 @@ import (
 
 	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
 	"github.com/cdictl/cdictl/lib/importer"
-	"github.com/cdictl/cdictl/lib/source/byurl"
 )
 
 // infoFlags are the flags of info.
@@ -48,11 +47,12 @@ func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
 	if err != nil {
 		return err
 	}
-	httpOptions, err := f.http.options()
+	by, err := f.http.sources(a.in)
 	if err != nil {
 		return err
 	}
-	src, err := a.source(arg, byurl.Options{HTTP: httpOptions, Stdin: a.in})
+	by.Registry.Limits = limits
+	src, err := a.source(arg, by)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
 	"github.com/cdictl/cdictl/lib/importer"
-	"github.com/cdictl/cdictl/lib/source/byurl"
 )
 
 // readFlags are the flags of commands that only read disks.
@@ -46,8 +45,8 @@ func (f *readFlags) open(ctx context.Context, a *app, args ...string) (disks []*
 	if o.Limits, err = f.limits.limits(); err != nil {
 		return nil, err
 	}
-	by := byurl.Options{Stdin: a.in}
-	if by.HTTP, err = f.http.options(); err != nil {
+	by, err := f.http.sources(a.in)
+	if err != nil {
 		return nil, err
 	}
 	for i, arg := range args {

@@ -7,23 +7,27 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/source"
 	"github.com/cdictl/cdictl/lib/source/filesource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/source/registrysource"
 )
 
 // Options for the sources that Parse makes.
 type Options struct {
 	HTTP httpsource.Options
+	// Registry is for container disks; its HTTP is the one above.
+	Registry registrysource.Options
 	// Stdin is what "-" reads; nil: "-" is refused.
 	Stdin io.Reader
 }
 
 // known is what Parse takes, for hints.
-const known = "a source is an http:// or https:// URL, a file:// URL, a path, or - for standard input"
+const known = "a source is an http:// or https:// URL, a file:// URL, a path, - for standard input, or a container disk: docker://, oci:, oci-archive:, docker-archive:"
 
 // Parse returns the source that name means. It opens nothing. What it cannot read is errdef.ErrUsage; the error does
 // not repeat the name, which may hold a password.
@@ -40,6 +44,9 @@ func Parse(name string, o Options) (source.Source, error) {
 		return filesource.New(name), nil
 	case scheme == "http" || scheme == "https":
 		return httpsource.New(name, o.HTTP)
+	case slices.Contains(registrysource.Schemes, scheme):
+		o.Registry.HTTP = o.HTTP
+		return registrysource.New(name, o.Registry)
 	case scheme == "file":
 		path, err := filePath(rest)
 		if err != nil {
