@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containers/image/v5/types"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -452,7 +451,7 @@ func TestChallenges(t *testing.T) {
 
 // TestRefused: a token that was good for a while is asked for again, one that is refused at once is not.
 func TestRefused(t *testing.T) {
-	a := &authorizer{challenge: challenge{bearer: true}, user: types.DockerAuthConfig{Username: "x"}, token: "t", since: time.Now()}
+	a := &authorizer{challenge: challenge{bearer: true}, token: "t", since: time.Now()}
 	r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://x/", nil)
 	r.Header.Set("Authorization", "Bearer t")
 	if a.Refused(r) {
