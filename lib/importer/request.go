@@ -78,11 +78,13 @@ type Result struct {
 	StoredSize  int64      `json:"storedSize"`
 	Digest      string     `json:"digest,omitempty"` // of the stored bytes, verified
 	Identity    string     `json:"identity,omitempty"`
-	Passes      int        `json:"passes"` // over the stored bytes
-	Fetched     int64      `json:"bytesFetched"`
-	HeldMax     int64      `json:"bytesHeldMax"` // most bytes of a stream that waited in memory for a table to name them
-	Spooled     int64      `json:"bytesSpooled"`
-	Written     int64      `json:"bytesWritten"` // data handed to the target, zeros not counted
+	// Labels are what the source says of the disk, as labels of Kubernetes.
+	Labels  map[string]string `json:"labels,omitempty"`
+	Passes  int               `json:"passes"` // over the stored bytes
+	Fetched int64             `json:"bytesFetched"`
+	HeldMax int64             `json:"bytesHeldMax"` // most bytes of a stream that waited in memory for a table to name them
+	Spooled int64             `json:"bytesSpooled"`
+	Written int64             `json:"bytesWritten"` // data handed to the target, zeros not counted
 	// Resumed: an earlier import was gone on with, which had made Kept bytes of the disk.
 	Resumed bool    `json:"resumed,omitempty"`
 	Kept    int64   `json:"bytesKept,omitempty"`

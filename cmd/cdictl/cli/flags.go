@@ -24,9 +24,11 @@ type httpFlags struct {
 	connections  int
 	linkLocal    bool
 	objects      objectFlags
+	registry     registryFlags
 }
 
 func (h *httpFlags) register(to *pflag.FlagSet) {
+	h.registry.register(to)
 	grouped(to, groupHTTP, func(fs *pflag.FlagSet) {
 		fs.StringArrayVar(&h.headers, "header", nil, "add the header `'K: V'` to every request (may be repeated)")
 		fs.StringVar(&h.headerFile, "header-file", "", "add the headers in `file`, one a line; for secret ones")

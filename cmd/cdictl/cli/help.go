@@ -50,13 +50,14 @@ type flagGroup struct {
 
 // The headings, in order. A flag is put under one by annotation; the others are plain flags.
 const (
-	groupKey     = "group"
-	groupPlain   = "FLAGS"
-	groupDV      = "DATAVOLUME FLAGS"
-	groupCluster = "CLUSTER FLAGS"
-	groupHTTP    = "HTTP FLAGS"
-	groupObjects = "OBJECT STORE FLAGS"
-	groupLimits  = "LIMIT FLAGS"
+	groupKey      = "group"
+	groupPlain    = "FLAGS"
+	groupDV       = "DATAVOLUME FLAGS"
+	groupCluster  = "CLUSTER FLAGS"
+	groupHTTP     = "HTTP FLAGS"
+	groupObjects  = "OBJECT STORE FLAGS"
+	groupRegistry = "CONTAINER DISK FLAGS"
+	groupLimits   = "LIMIT FLAGS"
 )
 
 // grouped sets the heading of all flags that register adds to fs.
@@ -76,7 +77,7 @@ func grouped(fs *pflag.FlagSet, group string, register func(*pflag.FlagSet)) {
 func flagGroups(c *cobra.Command) []flagGroup {
 	c.InitDefaultHelpFlag()
 	var groups []flagGroup
-	for _, title := range []string{groupPlain, groupDV, groupCluster, groupHTTP, groupObjects, groupLimits} {
+	for _, title := range []string{groupPlain, groupDV, groupCluster, groupHTTP, groupObjects, groupRegistry, groupLimits} {
 		g := flagGroup{title, pflag.NewFlagSet("", pflag.ContinueOnError)}
 		add := func(f *pflag.Flag) {
 			of := groupPlain

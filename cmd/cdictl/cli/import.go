@@ -13,7 +13,8 @@ func (a *app) importCommand() *cobra.Command {
 		Short: "Make a raw disk out of an image from a URL, a file or stdin",
 		Long: `Makes a raw disk out of a disk image, here or in a cluster.
 
-SOURCE is http://…, https://…, file://…, a path, or - for stdin. Its format (raw, qcow2, fixed VHD) and compression
+SOURCE is http://…, https://…, file://…, a path, - for stdin, or a container disk: docker://…, oci:FOLDER,
+oci-archive:FILE, docker-archive:FILE, each with :NAME behind it. Its format (raw, qcow2, fixed VHD) and compression
 (gzip, xz, zstd, bzip2) are found by content, never by name.
 
 TARGET is a new file, a block device (on Linux), or - for stdout. A file is sparse and appears only when it is complete,
@@ -33,6 +34,9 @@ cause.`,
 
 # a compressed raw image, grown to 40 GiB
 %[1]s import https://host.example/appliance.raw.xz disk.img --size 40Gi
+
+# the disk in a container image
+%[1]s import docker://quay.io/containerdisks/fedora:latest disk.img --platform linux/amd64
 
 # how would the bytes travel, and why?
 %[1]s import --explain https://host.example/server.qcow2 disk.img

@@ -51,6 +51,7 @@ func (a *app) info(ctx context.Context, f *infoFlags, arg string) error {
 	if err != nil {
 		return err
 	}
+	by.Registry.Limits = limits
 	src, err := a.source(arg, by)
 	if err != nil {
 		return err

@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"io"
-
 	"github.com/spf13/pflag"
 
-	"github.com/cdictl/cdictl/lib/source/byurl"
 	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/s3source"
 )
@@ -37,34 +34,28 @@ func (o *objectFlags) register(to *pflag.FlagSet) {
 	})
 }
 
-// byURL are the options of every kind of source by the flags.
-func (h *httpFlags) byURL(stdin io.Reader) (byurl.Options, error) {
-	o, err := h.options()
-	if err != nil {
-		return byurl.Options{}, err
+// options are those of both stores by the flags.
+func (f *objectFlags) options() (s3source.Options, gcssource.Options, error) {
+	s3 := s3source.Options{Endpoint: f.s3Endpoint, Region: f.s3Region, RequesterPays: f.s3Pays}
+	gcs := gcssource.Options{Endpoint: f.gcsEndpoint, Project: f.gcsProject}
+	switch {
+	case f.anonymous && (f.s3Keys != "" || f.s3Profile != "" || f.gcsCredentials != ""):
+		return s3, gcs, usagef("--anonymous is without credentials, and some are named")
+	case f.s3Keys != "" && f.s3Profile != "":
+		return s3, gcs, usagef("--s3-keys and --s3-profile are two ways to name keys")
 	}
-	f := &h.objects
-	if f.anonymous && (f.s3Keys != "" || f.s3Profile != "" || f.gcsCredentials != "") {
-		return byurl.Options{}, usagef("--anonymous is without credentials, and some are named")
-	}
-	if f.s3Keys != "" && f.s3Profile != "" {
-		return byurl.Options{}, usagef("--s3-keys and --s3-profile are two ways to name keys")
-	}
-	by := byurl.Options{HTTP: o, Stdin: stdin,
-		S3:  s3source.Options{Endpoint: f.s3Endpoint, Region: f.s3Region, RequesterPays: f.s3Pays},
-		GCS: gcssource.Options{Endpoint: f.gcsEndpoint, Project: f.gcsProject}}
 	if f.s3Style.value != "auto" {
-		by.S3.Style = s3source.Style(f.s3Style.value)
+		s3.Style = s3source.Style(f.s3Style.value)
 	}
 	if f.anonymous {
-		return by, nil
+		return s3, gcs, nil
 	}
-	by.S3.Credentials, by.GCS.Credentials = s3source.Chain(f.s3Profile), gcssource.Default()
+	s3.Credentials, gcs.Credentials = s3source.Chain(f.s3Profile), gcssource.Default()
 	if f.s3Keys != "" {
-		by.S3.Credentials = s3source.Folder(f.s3Keys)
+		s3.Credentials = s3source.Folder(f.s3Keys)
 	}
 	if f.gcsCredentials != "" {
-		by.GCS.Credentials = gcssource.File(f.gcsCredentials)
+		gcs.Credentials = gcssource.File(f.gcsCredentials)
 	}
-	return by, nil
+	return s3, gcs, nil
 }

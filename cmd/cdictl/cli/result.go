@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cdictl/cdictl/cmd/cdictl/cli/meter"
@@ -66,10 +68,20 @@ func (r result) String() string {
 	if r.Resumed {
 		row("resumed", "%s were there from an interrupted import", meter.Size(r.Kept))
 	}
-	if r.Digest != "" {
+	image := strings.HasPrefix(r.Identity, "sha256:") || strings.HasPrefix(r.Identity, "sha512:") // of a manifest
+	switch {
+	case r.Digest != "":
 		row("verified", "%s", r.Digest)
-	} else {
+	case image:
+		row("verified", "by the digests of the container image")
+	default:
 		row("verified", "no checksum was given")
+	}
+	if image {
+		row("manifest", "%s", r.Identity)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Labels)) {
+		row("label", "%s=%s", name, r.Labels[name])
 	}
 	row("time", "%.1f s", r.Seconds)
 	return b.String()

@@ -163,6 +163,7 @@ func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o 
 			return r, err
 		}
 	}
+	by.Registry.Limits = r.Limits
 	if r.Source, err = a.source(src, by); err != nil {
 		return r, err
 	}
@@ -175,7 +176,7 @@ func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o 
 
 // source is what an argument names.
 func (a *app) source(arg string, o byurl.Options) (source.Source, error) {
-	if arg == "-" && terminal(a.in) {
+	if arg == "-" && o.Stdin != nil && terminal(a.in) {
 		return nil, errdef.WithHint(usagef("stdin is a terminal, not an image"), "pipe an image in: … | cdictl import - disk.img")
 	}
 	return byurl.Parse(arg, o)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -14,6 +15,7 @@ import (
 	"github.com/cdictl/cdictl/lib/source/filesource"
 	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/source/registrysource"
 	"github.com/cdictl/cdictl/lib/source/s3source"
 )
 
@@ -23,12 +25,14 @@ type Options struct {
 	// S3 and GCS are for objects; their HTTP is the one above.
 	S3  s3source.Options
 	GCS gcssource.Options
+	// Registry is for container disks; its HTTP is the one above.
+	Registry registrysource.Options
 	// Stdin is what "-" reads; nil: "-" is refused.
 	Stdin io.Reader
 }
 
 // known is what Parse takes, for hints.
-const known = "a source is an http://, https://, s3:// or gs:// URL, a file:// URL, a path, or - for standard input"
+const known = "a source is an http://, https://, s3:// or gs:// URL, a file:// URL, a path, - for standard input, or a container disk: docker://, oci:, oci-archive:, docker-archive:"
 
 // Parse returns the source that name means. It opens nothing. What it cannot read is errdef.ErrUsage; the error does
 // not repeat the name, which may hold a password.
@@ -51,6 +55,9 @@ func Parse(name string, o Options) (source.Source, error) {
 	case scheme == "gs":
 		o.GCS.HTTP = o.HTTP
 		return hinted(gcssource.New(name, o.GCS))
+	case slices.Contains(registrysource.Schemes, scheme):
+		o.Registry.HTTP = o.HTTP
+		return registrysource.New(name, o.Registry)
 	case scheme == "file":
 		path, err := filePath(rest)
 		if err != nil {

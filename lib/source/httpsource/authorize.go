@@ -81,6 +81,9 @@ func (s secrets) addRequest(r *http.Request) {
 	if r == nil {
 		return
 	}
+	if user, pass, ok := r.BasicAuth(); ok {
+		s.addBasic(user, pass)
+	}
 	for name, values := range r.Header {
 		if secretName(name) {
 			for _, v := range values {

@@ -72,7 +72,7 @@ func (s *session) first(x *exchange, a ask) (source.Blob, error) {
 	if err != nil || c.First != 0 || c.Last >= a.n || c.Total == httprange.Unknown || x.length >= 0 && x.length != c.Len() {
 		return nil, nil
 	}
-	if httprange.ParseValidator(x.header).Strong == "" {
+	if httprange.ParseValidator(x.header).Strong == "" && !s.src.o.Pinned {
 		if c.Len() < c.Total {
 			return nil, nil
 		}
@@ -101,5 +101,8 @@ func (s *session) empty(x *exchange) *ranged {
 }
 
 func (s *session) learn(x *exchange, size int64) {
-	s.size, s.validator = size, httprange.ParseValidator(x.header)
+	s.size = size
+	if !s.src.o.Pinned {
+		s.validator = httprange.ParseValidator(x.header)
+	}
 }

@@ -25,6 +25,11 @@ type Options struct {
 	Authorizer Authorizer
 	// IfMatch makes ranges conditional by If-Match instead of If-Range, for object stores, which know the former only.
 	IfMatch bool
+	// Pinned: the URL names its content by a digest, which the caller checks. What it gives never changes, so ranges need no
+	// validator, and mirrors need not agree on one.
+	Pinned bool
+	// Foreign: a server has chosen the URL, not the user. A link-local address is refused as behind a redirect.
+	Foreign bool
 	// Name is what people are shown instead of the URL.
 	Name string
 	// Unauthorized is the hint when the origin refuses us, instead of one about the options above.

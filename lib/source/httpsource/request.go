@@ -159,7 +159,7 @@ func (s *session) request(x *exchange, p place, a ask) (*http.Request, error) {
 		switch {
 		case a.ifRange && s.src.o.IfMatch && s.validator.Strong == s.validator.ETag:
 			req.Header.Set("If-Match", s.validator.ETag)
-		case a.ifRange:
+		case a.ifRange && s.validator.Strong != "":
 			req.Header.Set("If-Range", s.validator.Strong)
 		}
 	}

@@ -46,6 +46,9 @@ type place struct {
 }
 
 func (s *Source) newSession(ctx context.Context, env source.Env) (*session, error) {
+	if err := s.checkHost(s.url); err != nil {
+		return nil, err
+	}
 	rt, err := s.transports()
 	if err != nil {
 		return nil, err

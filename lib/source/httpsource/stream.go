@@ -117,7 +117,7 @@ func (b *stream) goOn(err error) error {
 	if e := b.s.ended(); e != nil {
 		return e
 	}
-	if b.pos > 0 && b.s.validator.Strong == "" && !retry.IsPermanent(err) {
+	if b.pos > 0 && b.s.validator.Strong == "" && !b.s.src.o.Pinned && !retry.IsPermanent(err) {
 		return fmt.Errorf("stopped at byte %d, and the server gives no validator to go on with: %w", b.pos, err)
 	}
 	return b.s.wait(b.count, b.pos, err)

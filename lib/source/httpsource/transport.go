@@ -57,6 +57,9 @@ func (s *Source) transports() (*transports, error) {
 
 func (s *Source) transport(cfg *tls.Config) *http.Transport {
 	d := &dialer{origin: s.url.Hostname(), allowAll: s.o.AllowLinkLocal}
+	if s.o.Foreign {
+		d.origin = ""
+	}
 	pings := min(s.o.StallTimeout/2, 15*time.Second)
 	return &http.Transport{
 		Proxy:           d.noting(s.proxyFor),
@@ -142,7 +145,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 // checkHost refuses a link-local address that a redirect names. It is needed beside the dialer, which with a proxy sees
 // the proxy only.
 func (s *Source) checkHost(u *url.URL) error {
-	if s.o.AllowLinkLocal || u.Hostname() == s.url.Hostname() {
+	if s.o.AllowLinkLocal || !s.o.Foreign && u.Hostname() == s.url.Hostname() {
 		return nil
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && linkLocal(a) {
@@ -152,7 +155,7 @@ func (s *Source) checkHost(u *url.URL) error {
 }
 
 func errLinkLocal(addr string) error {
-	return fmt.Errorf("a redirect leads to the link-local address %s: %w", addr, errdef.ErrRefused)
+	return fmt.Errorf("a server leads to the link-local address %s: %w", addr, errdef.ErrRefused)
 }
 
 // metadata are addresses outside link-local where clouds answer like on 169.254.169.254 (AWS, GCP, Alibaba).
