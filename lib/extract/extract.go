@@ -69,8 +69,8 @@ type Extraction struct {
 	made  bool     // the target is ours
 
 	count   int64
-	at      *place // of the last member
-	top     string // the entry at the top that it belongs to
+	chain   []*place // of open folders, each in the one before; the last is that of the last member
+	top     string   // the entry at the top that it belongs to
 	folders map[string]*folder
 	skipped map[string]bool
 	memory  int64 // that these two take
@@ -150,7 +150,7 @@ func (x *Extraction) Commit(ctx context.Context) error {
 	if err := x.finishFolders(); err != nil {
 		return err
 	}
-	x.leavePlace()
+	x.leaveAll()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (x *Extraction) Commit(ctx context.Context) error {
 
 // Close ends it. Without Commit nothing is left.
 func (x *Extraction) Close() error {
-	x.leavePlace()
+	x.leaveAll()
 	var err error
 	if x.tree != nil {
 		err = x.tree.Close()

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 
 // maxElement is NAME_MAX.
 const maxElement = 255
+
+// maxDepth bounds what one name of a few hundred bytes makes us do: each folder on the way is opened. Systems have 20.
+const maxDepth = 256
 
 // local is a name of an archive as a path beneath its top: "" for the top itself.
 func local(what, name string) (string, error) {
@@ -32,8 +36,11 @@ func local(what, name string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
+	if len(parts) > maxDepth {
+		return "", fmt.Errorf("tar: %s %.60q… is %d folders deep, above the limit of %d: %w", what, name, len(parts), maxDepth, errdef.ErrLimit)
+	}
 	// On Windows there are names of devices, and more than one letter between folders.
-	if l, err := filepath.Localize(path); err != nil || filepath.ToSlash(l) != path {
+	if !filepath.IsLocal(path) || os.PathSeparator != '/' && strings.ContainsAny(path, `\:`) {
 		return "", fmt.Errorf("tar: %s %.200q is no name on this system: %w", what, name, errdef.ErrRefused)
 	}
 	if strings.EqualFold(parts[0], Hidden) {

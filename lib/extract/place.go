@@ -31,50 +31,80 @@ func (x *Extraction) remember(n int64) error {
 	return x.o.Limits.CheckMetadata("what has to be remembered of the archive's folders", x.memory)
 }
 
+// maxOpen is how many folders on the way to the last member stay open. Members come folder by folder, so the next one is near.
+const maxOpen = 64
+
 // into returns the place of the folder at path, and makes what is not there of the way to it. Nothing on that way may be
-// anything but a folder that was made here: no link is followed, wherever it leads.
+// anything but a folder that was made here: no link is followed, wherever it leads. The place is good until the next call.
 func (x *Extraction) into(path string) (*place, error) {
-	if x.at != nil && x.at.path == path {
-		return x.at, nil
+	for len(x.chain) > 0 && !x.last().holds(path) {
+		x.leave()
 	}
-	at, rest := "", path
-	root := x.tree
-	if x.at != nil && strings.HasPrefix(path, x.at.path+"/") {
-		at, rest, root = x.at.path, path[len(x.at.path)+1:], x.at.root
+	if len(x.chain) == 0 {
+		root, err := x.tree.OpenRoot(".")
+		if err == nil {
+			err = x.enter("", root)
+		}
+		if err != nil {
+			return nil, x.onEntry("open", path, err)
+		}
 	}
-	if path == "" {
-		rest = ""
-	}
-	for name := range strings.SplitSeq(rest, "/") {
-		if name == "" {
-			break
+	for x.last().path != path {
+		at := x.last()
+		rest := path
+		if at.path != "" {
+			rest = path[len(at.path)+1:]
 		}
-		if at != "" {
-			at += "/" + name
-		} else {
-			at = name
-		}
-		next, err := x.step(root, at, name)
-		if root != x.tree && (x.at == nil || root != x.at.root) {
-			root.Close()
-		}
+		name, _, _ := strings.Cut(rest, "/")
+		below := path[:len(path)-len(rest)+len(name)]
+		root, err := x.step(at.root, below, name)
 		if err != nil {
 			return nil, err
 		}
-		root = next
+		if err := x.enter(below, root); err != nil {
+			return nil, x.onEntry("open", below, err)
+		}
 	}
-	p := &place{path: path, root: root}
+	return x.last(), nil
+}
+
+func (x *Extraction) last() *place { return x.chain[len(x.chain)-1] }
+
+// holds reports whether path is p or below it.
+func (p *place) holds(path string) bool {
+	return p.path == "" || p.path == path || strings.HasPrefix(path, p.path+"/")
+}
+
+// enter puts the folder at path, which is in the last one, at the end of the chain. It takes root.
+func (x *Extraction) enter(path string, root *os.Root) error {
 	dir, err := root.Open(".")
 	if err != nil {
-		if root != x.tree {
-			root.Close()
-		}
-		return nil, x.onEntry("open", path, err)
+		return errors.Join(err, root.Close())
 	}
-	p.dir = dir
-	x.leavePlace()
-	x.at = p
-	return p, nil
+	if len(x.chain) == maxOpen {
+		x.chain[0].close()
+		x.chain = append(x.chain[:0], x.chain[1:]...)
+	}
+	x.chain = append(x.chain, &place{path, root, dir})
+	return nil
+}
+
+// leave closes the last folder of the chain.
+func (x *Extraction) leave() {
+	x.last().close()
+	x.chain = x.chain[:len(x.chain)-1]
+}
+
+// leaveAll closes all of it.
+func (x *Extraction) leaveAll() {
+	for len(x.chain) > 0 {
+		x.leave()
+	}
+}
+
+func (p *place) close() {
+	p.dir.Close()
+	p.root.Close()
 }
 
 // step opens the folder name, which is at path, in parent.
@@ -152,16 +182,4 @@ func (x *Extraction) newTop(path string) error {
 		return nil
 	}
 	return x.onTarget("make", x.state.free(top))
-}
-
-// leavePlace closes the place of the last member.
-func (x *Extraction) leavePlace() {
-	if x.at == nil {
-		return
-	}
-	x.at.dir.Close()
-	if x.at.root != x.tree {
-		x.at.root.Close()
-	}
-	x.at = nil
 }
