@@ -79,7 +79,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 200 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
 
-# And these to 57 more. The race detector makes most of our tests five times slower; linter, api and e2e build
+# And these to 58 more. The race detector makes most of our tests five times slower; linter, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -92,6 +92,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
 	@test/suite.sh fuzz 290 $(MAKE) --no-print-directory fuzz FUZZTIME=4s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
+	@$(TESTENV) test/suite.sh archive 60 go test -timeout 10m ./test/archive
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
