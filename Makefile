@@ -93,6 +93,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh fuzz 290 $(MAKE) --no-print-directory fuzz FUZZTIME=4s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
 	@test/suite.sh objects 480 $(MAKE) --no-print-directory test-objects
+	@$(TESTENV) test/suite.sh archive 60 go test -timeout 10m ./test/archive
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api

@@ -154,7 +154,10 @@ func (e Explanation) String() string {
 		what += " in " + e.Codec
 	}
 	fmt.Fprintf(&b, "source:       %s\nformat:       %s\n", e.Source, what)
-	fmt.Fprintf(&b, "stored size:  %s\nvirtual size: %s\n", sizeText(e.StoredSize), sizeText(e.VirtualSize))
+	fmt.Fprintf(&b, "stored size:  %s\n", sizeText(e.StoredSize))
+	if e.Route != plan.Extract { // there is no disk
+		fmt.Fprintf(&b, "virtual size: %s\n", sizeText(e.VirtualSize))
+	}
 	fmt.Fprintf(&b, "route:        %s\nreason:       %s\n", e.Route, e.Reason)
 	if e.Passes > 1 {
 		fmt.Fprintf(&b, "passes:       %d\n", e.Passes)

@@ -20,6 +20,9 @@ type Limits struct {
 	// Expansion bounds the ratio of non-zero output to stored input of a codec. Default 2,000: above it deflate
 	// cannot go on data, and zeros do not count. A start of 64 MiB is free.
 	Expansion int64
+	// Entries is the number of members of an archive that is extracted. Default 10 million, ten times what the largest
+	// distributions have.
+	Entries int64
 	// Workers is the number of goroutines that decode and write. Default GOMAXPROCS, at least 2.
 	Workers int
 }
@@ -35,6 +38,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.Metadata, 48<<20)
 	set(&l.Window, 128<<20)
 	set(&l.Expansion, 2000)
+	set(&l.Entries, 10_000_000)
 	if l.Workers <= 0 {
 		l.Workers = max(2, runtime.GOMAXPROCS(0))
 	}

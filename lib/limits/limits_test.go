@@ -11,10 +11,10 @@ import (
 
 func TestWithDefaults(t *testing.T) {
 	d := Limits{}.WithDefaults()
-	if d.VirtualSize != 64<<40 || d.Metadata != 48<<20 || d.Window != 128<<20 || d.Expansion != 2000 || d.Workers < 2 {
+	if d.VirtualSize != 64<<40 || d.Metadata != 48<<20 || d.Window != 128<<20 || d.Expansion != 2000 || d.Entries != 10_000_000 || d.Workers < 2 {
 		t.Errorf("defaults are %+v", d)
 	}
-	set := Limits{VirtualSize: 1, Metadata: 2, Window: 3, Expansion: 4, Workers: 1}
+	set := Limits{VirtualSize: 1, Metadata: 2, Window: 3, Expansion: 4, Entries: 5, Workers: 1}
 	if got := set.WithDefaults(); got != set {
 		t.Errorf("%+v became %+v", set, got)
 	}

@@ -18,6 +18,7 @@ const (
 	Stream        Route = "stream"         // raw, with or without a codec, in one pass
 	StreamConvert Route = "stream-convert" // a format inside a one-way stream, placed as its tables arrive
 	Spool         Route = "spool"          // a format inside a one-way stream, by way of a sparse copy
+	Extract       Route = "extract"        // an archive into a folder: no disk, so Make never says this
 )
 
 // Facts are what is known before a byte of content moves.

@@ -79,7 +79,7 @@ var Rules = []Group{
 	{Name: "codecs", Packages: []string{"lib/compress"},
 		May: []string{"ground", "words", "internal"}, Modules: codecs,
 		Why: "a codec is a reader over a reader"},
-	{Name: "movers", Packages: []string{"lib/plan", "lib/transfer", "lib/resize", "lib/archive", "lib/content"},
+	{Name: "movers", Packages: []string{"lib/plan", "lib/transfer", "lib/resize", "lib/archive", "lib/content", "lib/extract"},
 		May: []string{"ground", "words", "ends", "internal"}, Modules: []string{"golang.org/x/sync/", "golang.org/x/sys/"},
 		Why: "planning, moving, sizing and looking stand beside each other and meet in the importer"},
 	{Name: "importer", Packages: []string{"lib/importer"},

@@ -7,7 +7,7 @@ import (
 )
 
 func (a *app) importCommand() *cobra.Command {
-	t, d := transferFlags{http: &httpFlags{}}, dvFlags{}
+	t, d, f := transferFlags{http: &httpFlags{}}, dvFlags{}, contentFlags{}
 	c := &cobra.Command{
 		Use:   "import SOURCE {TARGET | --dv NAME} [flags]",
 		Short: "Make a raw disk out of an image from a URL, a file or stdin",
@@ -22,6 +22,14 @@ on disk, and its checksum was found right. A device is overwritten from its firs
 disk, and shows no partition table or filesystem until all is there; one that holds any now wants --force. On stdout the
 disk comes in guest order with its zeros, a checksum can be verified only at the end, and nothing is promised before exit
 status 0; the result is told on stderr then.
+
+With --content archive SOURCE is a tar, under gzip, xz, zstd, bzip2 or nothing, and TARGET a folder, which is made if it is
+not there. Owner (by number), mode, times, links, extended attributes and holes are kept as far as you may. Nothing lands
+outside of the folder: absolute names, "..", ways through symbolic links, and devices and FIFOs (unless --skip-devices) are
+refused. All is unpacked in a hidden folder of TARGET, .cdictl-archive, and appears when it is complete, on disk, and its
+checksum was found right; as long as the hidden folder is there, TARGET is not complete. The next import drops what a killed
+one left. What TARGET has under a name at the top of the archive stays, with exit status 19, or is replaced as a whole with
+--force.
 
 With --dv NAME the disk is made in a cluster: SOURCE is http://… or https://…, a DataVolume is made that a worker fills,
 and the import is followed until it is done. Its size is read from the image's header here, unless --size says it. Flags
@@ -41,6 +49,9 @@ cause.`,
 # how would the bytes travel, and why?
 %[1]s import --explain https://host.example/server.qcow2 disk.img
 
+# an archive, unpacked into a folder
+%[1]s import --content archive https://host.example/rootfs.tar.xz rootfs --skip-devices
+
 # into a new DataVolume, as large as the image
 %[1]s import https://cloud.example/images/server.qcow2 --dv server -n vms
 
@@ -54,12 +65,22 @@ cause.`,
 	t.register(c, timeoutUsage+"; with --dv: stop following, the import goes on")
 	t.http.register(c.Flags())
 	d.register(c.Flags())
+	f.register(c.Flags())
 	return a.command(c, func(c *cobra.Command, args []string) error {
 		if err := sourceOrDV(d.name)(c, args); err != nil {
 			return err
 		}
 		if err := d.check(t.http, given(c)); err != nil {
 			return usage(c, err)
+		}
+		if err := f.check(given(c)); err != nil {
+			return usage(c, err)
+		}
+		if f.archive() && d.name != "" { // which the environment can say, too
+			return usage(c, usagef("--dv does not go with --content archive"))
+		}
+		if f.archive() {
+			return t.pace.within(c.Context(), func(ctx context.Context) error { return a.extract(ctx, &t, &f, args[0], args[1]) })
 		}
 		if d.name != "" {
 			return a.importDV(c.Context(), &t, &d, args[0])

@@ -1,5 +1,6 @@
 // Command craft writes a disk image that qemu-img cannot write into FILE, and the disk that must be read from it into
-// FILE.raw. With -hostile it lists the files that lie, as JSON; with a name of them too, it writes that one into FILE.
+// FILE.raw. With -hostile it lists the files that lie, as JSON; with a name of them too, it writes that one into FILE. With
+// -archives it writes tars that aim at the folder OUTSIDE into DIR, named by their numbers, and lists them.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -42,6 +44,8 @@ func run(args []string) error {
 		return list()
 	case len(args) == 3 && args[0] == "-hostile":
 		return hostile(args[1], args[2])
+	case len(args) == 3 && args[0] == "-archives":
+		return archives(args[1], args[2])
 	case len(args) == 2 && images[args[0]] != nil:
 		file, disk := images[args[0]]()
 		err := os.WriteFile(args[1], file, 0o600)
@@ -50,7 +54,7 @@ func run(args []string) error {
 		}
 		return err
 	}
-	return fmt.Errorf("usage: craft NAME FILE, with a NAME of %q; or craft -hostile [NAME FILE]", slices.Sorted(maps.Keys(images)))
+	return fmt.Errorf("usage: craft NAME FILE, with a NAME of %q; or craft -hostile [NAME FILE]; or craft -archives OUTSIDE DIR", slices.Sorted(maps.Keys(images)))
 }
 
 // list writes what there is to refuse. Package test/hostile reads it.
@@ -82,4 +86,14 @@ func hostile(name, path string) error {
 	}
 	file, _ := h.Make()
 	return os.WriteFile(path, file, 0o600)
+}
+
+func archives(outside, dir string) error {
+	all := testimage.ArchiveHostiles(outside)
+	for i, h := range all {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.tar", i)), h.Tar, 0o600); err != nil {
+			return err
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(all)
 }
