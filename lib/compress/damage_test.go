@@ -29,7 +29,7 @@ func TestTruncation(t *testing.T) {
 	for name, packed := range small(t) {
 		c := detect(t, packed)
 		for n := range len(packed) {
-			if name == "zstd skip" && n == 17 {
+			if name == "zstd skip" && n == 17 || testing.Short() && n%7 != 0 {
 				continue // a skippable frame alone is a whole file
 			}
 			for how, r := range map[string]io.Reader{
@@ -60,7 +60,7 @@ func TestBitFlips(t *testing.T) {
 		}
 		for i := range len(packed) * 8 {
 			// All bits of headers and trailers, and one of each byte between them.
-			if i/8 > 40 && i/8 < len(packed)-32 && i%8 != i/8%8 {
+			if i/8 > 40 && i/8 < len(packed)-32 && i%8 != i/8%8 || testing.Short() && i%11 != 0 {
 				continue
 			}
 			packed[i/8] ^= 1 << (i % 8)

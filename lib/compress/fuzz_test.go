@@ -48,6 +48,9 @@ func fuzzCodec(f *testing.F, c Codec, other func(in []byte) (out []byte, err err
 			return
 		}
 		want, otherErr := other(in)
+		if c == Bzip2 && loseCount(out, want) {
+			return
+		}
 		if n := min(len(out), len(want)); !bytes.Equal(out[:n], want[:n]) {
 			t.Fatalf("%d bytes, %v; the other decoder has other bytes, %d, %v", len(out), err, len(want), otherErr)
 		}
@@ -61,6 +64,17 @@ func fuzzCodec(f *testing.F, c Codec, other func(in []byte) (out []byte, err err
 			t.Fatalf("%v; the other decoder takes it", err)
 		}
 	})
+}
+
+// loseCount reports whether ours and the standard library's output part as they do where a run of four has no more that
+// follow, and the same byte comes again: the library takes it for the second of the next run (see TestBzip2EmptyRepeat).
+func loseCount(ours, theirs []byte) bool {
+	n := 0
+	for n < min(len(ours), len(theirs)) && ours[n] == theirs[n] {
+		n++
+	}
+	const run = 4 + 3
+	return !bytes.Equal(ours, theirs) && n >= run && bytes.Count(ours[n-run:n], ours[n-1:n]) == run
 }
 
 // stricter names what we refuse and the other decoder does not.

@@ -168,6 +168,9 @@ func TestArchives(t *testing.T) {
 
 // TestArchiveBombs has members, and whole archives, that become too long.
 func TestArchiveBombs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("90 MiB through one goroutine, six times")
+	}
 	data, zeros := gz(t, bytes.Repeat([]byte{0x55}, 90<<20)), gz(t, make([]byte, 20<<20))
 	ovf := `<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References><File ovf:href="d.gz" ovf:id="f" ovf:compression="gzip"/></References>` +
 		`<DiskSection><Disk ovf:diskId="d" ovf:fileRef="f"/></DiskSection></Envelope>`

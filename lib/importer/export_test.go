@@ -1,9 +1,4 @@
 package importer
 
-import "testing"
-
-// SaveEach makes imports write in segments of this size, and note each n bytes how far they have come, for the time of t.
-func SaveEach(t *testing.T, n, segmentSize int64) {
-	saveStep, segment = n, segmentSize
-	t.Cleanup(func() { saveStep, segment = 0, 0 })
-}
+// SaveEach makes the import write in segments of this size, and note each n bytes how far it has come.
+func (r *Request) SaveEach(n, segmentSize int64) { r.saveStep, r.segment = n, segmentSize }

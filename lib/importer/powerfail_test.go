@@ -222,6 +222,7 @@ func (f *failing) perform(op fsop.Op, do func() error) error {
 func (f *failing) run(dir string, tap fsop.Tap) (importer.Result, error) {
 	r := importer.Request{Source: filesource.New(f.image), Resume: true, Preallocate: f.alloc, Max: f.room,
 		Target: filesink.New(filepath.Join(dir, diskName), filesink.Options{Force: f.force, Tap: tap})}
+	r.SaveEach(f.each, f.segment)
 	return importer.Import(context.Background(), r)
 }
 
@@ -325,7 +326,6 @@ func newFailing(t *testing.T, p powered) *failing {
 	if p.segment == 0 {
 		p.segment = small
 	}
-	importer.SaveEach(t, p.each, p.segment)
 	p.again = max(p.again, 3)
 	return &failing{powered: p, t: t, rng: rand.New(rand.NewPCG(8, 2)), scratch: shm(t), stop: -1}
 }

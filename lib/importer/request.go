@@ -60,6 +60,10 @@ type Request struct {
 	// Hold is how many bytes of a stream wait in memory for the table that names them; 0: 16 MiB.
 	Hold int64
 	Options
+
+	// What is written at a time, and after how many bytes the record is saved; 0: by the kind of source, and package
+	// transfer's. Tests of small disks want less.
+	segment, saveStep int64
 }
 
 // room is the size of the largest disk that r takes, 0 for any.

@@ -241,9 +241,6 @@ func (j *job) sane(rec *journal.Record) string {
 	return ""
 }
 
-// saveStep and segment are those of package transfer; tests of small disks want less.
-var saveStep, segment int64
-
 // adopt makes s the sink of this job, with a record that an earlier run left or, where rec is nil, a new one.
 func (j *job) adopt(ctx context.Context, s sink.Sink, journals sink.Journal, rec *journal.Record) {
 	k, ok := s.(sink.Keeper)
@@ -251,7 +248,7 @@ func (j *job) adopt(ctx context.Context, s sink.Sink, journals sink.Journal, rec
 		j.sink = s
 		return
 	}
-	o := transfer.DurableOptions{Step: saveStep, Journal: journals, Record: journal.Record{Bind: j.bind()}, CountZeros: j.plan.Route == plan.Stream}
+	o := transfer.DurableOptions{Step: j.req.saveStep, Journal: journals, Record: journal.Record{Bind: j.bind()}, CountZeros: j.plan.Route == plan.Stream}
 	if rec != nil {
 		o.Record, o.Resumed, j.record = *rec, true, rec
 	}

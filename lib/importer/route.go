@@ -72,7 +72,7 @@ func (j *job) transfer(ctx context.Context) error {
 func (j *job) transferOptions() transfer.Options {
 	l := j.opts.Limits
 	return transfer.Options{
-		Workers: l.Workers, MaxIndex: l.Metadata, Segment: segment,
+		Workers: l.Workers, MaxIndex: l.Metadata, Segment: j.req.segment,
 		SourceName: j.name, TargetName: j.req.Target.String(), Abort: j.abort,
 		Tracker: j.req.Tracker, Trace: j.req.Trace, Done: j.done(),
 	}
@@ -108,8 +108,8 @@ func (j *job) direct(ctx context.Context) error {
 
 // segment is a length for transfer.Copy that decodes no cluster twice and makes remote reads worth their round trip.
 func (j *job) segment() int64 {
-	if segment > 0 {
-		return segment
+	if j.req.segment > 0 {
+		return j.req.segment
 	}
 	n := int64(2 << 20) // half of the system calls of 1 MiB; a disk gains no more from longer ones
 	if !j.info.Local {

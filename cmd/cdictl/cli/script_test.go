@@ -137,7 +137,7 @@ func signalled(ts *testscript.TestScript, _ bool, args []string) {
 	err = c.Wait()
 	late.Stop()
 	took := time.Since(sent)
-	if got := exitCode(ts, err); got != 130 || took > 2*time.Second || !slices.ContainsFunc(
+	if got := exitCode(ts, err); got != 130 || took > 10*time.Second || !slices.ContainsFunc(
 		[]string{"nothing was left", "run again to continue, --discard to drop"},
 		func(hint string) bool { return strings.Contains("\n"+talk.String(), "\ncdictl: canceled\nhint: "+hint) }) {
 		ts.Fatalf("exit status %d after %s; stderr: %s", got, took, &talk)

@@ -105,6 +105,9 @@ func TestWrite(t *testing.T) {
 
 // TestWriteSize compares the size of what is compressed with what qemu-img makes.
 func TestWriteSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestWrite runs the same code")
+	}
 	testimage.Require(t, "qemu-img")
 	dir := t.TempDir()
 	raw, theirs := filepath.Join(dir, "raw"), filepath.Join(dir, "theirs")

@@ -25,7 +25,10 @@ func reader(t *testing.T) formattest.Reader {
 
 // TestOracle compares with what qemu-img makes of what it wrote.
 func TestOracle(t *testing.T) {
-	for _, c := range testimage.VDICases() {
+	for i, c := range testimage.VDICases() {
+		if testing.Short() && i%3 != 0 {
+			continue // the same code on other tables
+		}
 		t.Run(c.Name, func(t *testing.T) { formattest.Oracle(t, c, reader(t)) })
 	}
 }

@@ -28,7 +28,10 @@ func reader(t *testing.T) formattest.Reader {
 
 // TestOracle compares with what qemu-img makes of what it wrote.
 func TestOracle(t *testing.T) {
-	for _, c := range testimage.VHDCases() {
+	for i, c := range testimage.VHDCases() {
+		if testing.Short() && i%3 != 0 {
+			continue // the same code on other tables
+		}
 		t.Run(c.Name, func(t *testing.T) { formattest.Oracle(t, c, reader(t)) })
 	}
 }

@@ -167,7 +167,10 @@ func sameAsQemu(t *testing.T, path string, m made) {
 
 // TestOracle compares every kind that qemu-img writes with what it reads of it.
 func TestOracle(t *testing.T) {
-	for _, m := range mades() {
+	for i, m := range mades() {
+		if testing.Short() && i%3 != 0 {
+			continue // the same code on other tables
+		}
 		t.Run(m.name, func(t *testing.T) {
 			sameAsQemu(t, m.make(t, t.TempDir()), m)
 		})

@@ -64,7 +64,7 @@ func TestProgressRefuses(t *testing.T) {
 		"silent": func(_ http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
-			case <-time.After(4 * time.Second):
+			case <-time.After(40 * time.Second):
 			}
 		},
 	} {
@@ -74,7 +74,7 @@ func TestProgressRefuses(t *testing.T) {
 			if _, err := c.Progress(t.Context(), ip, "u1"); err == nil {
 				t.Error("no error")
 			}
-			if d := time.Since(began); d > 3*time.Second {
+			if d := time.Since(began); d > 20*time.Second {
 				t.Errorf("took %v", d)
 			}
 		})
