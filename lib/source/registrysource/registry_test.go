@@ -275,7 +275,7 @@ func testDrops(t *testing.T, next http.Handler) {
 
 func noSecret(t *testing.T, err error) {
 	t.Helper()
-	for _, s := range []string{password, wrongPassword, tokenSecret, base64.StdEncoding.EncodeToString([]byte(user + ":" + password))} {
+	for _, s := range []string{password, wrongPassword, tokenSecret, identityToken, url.QueryEscape(identityToken), base64.StdEncoding.EncodeToString([]byte(user + ":" + password))} {
 		if text := fmt.Sprintf("%v %+v %#v", err, err, err) + errdef.Hint(err); err != nil && strings.Contains(text, s) {
 			t.Errorf("an error shows %q: %s", s, text)
 		}

@@ -213,6 +213,9 @@ func (e *endpoint) ping(ctx context.Context) error {
 		o.Name += " at mirror " + e.host()
 		o.Username, o.Password, o.BearerToken, o.SecretHeader, o.CertFile, o.KeyFile = "", "", "", nil, "", ""
 	}
+	if err := certificates(e.r.src.o.CertsDirs, reference.Domain(e.ref), &o); err != nil {
+		return err
+	}
 	user := types.DockerAuthConfig{Username: o.Username, Password: o.Password}
 	o.Username, o.Password = "", ""
 	bases := []string{"https://" + e.host()}
