@@ -9,12 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/containers/image/v5/docker/policyconfiguration"
 	"github.com/containers/image/v5/docker/reference"
-
-	"github.com/cdictl/cdictl/lib/errdef"
 )
 
 // maxLocal bounds a small file of the user: a policy, a key, a certificate.
@@ -161,10 +158,7 @@ func (s *Source) allowed(ctx context.Context, manifests [][]byte, find finder) e
 	list, where := p.applies(s.name.transport, scopes)
 	for _, q := range list {
 		if err := q.allows(ctx, s.name, manifests, find); err != nil {
-			if errors.Is(err, errdef.ErrRefused) && errdef.Hint(err) == "" {
-				err = errdef.WithHint(err, strings.TrimSpace(fmt.Sprintf("%s says so under %s", s.o.Policy, where)))
-			}
-			return err
+			return fmt.Errorf("%s, %s: %w", s.o.Policy, where, err)
 		}
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 )
 
+const hintPolicy = "sign the image with a key of the policy, or change what the policy says of it"
+
 // A requirement of a policy.
 type requirement struct {
 	Type string `json:"type"`
@@ -60,7 +62,7 @@ func (q *requirement) allows(ctx context.Context, n name, manifests [][]byte, fi
 	case "insecureAcceptAnything":
 		return nil
 	case "reject":
-		return fmt.Errorf("the policy rejects the image: %w", errdef.ErrRefused)
+		return errdef.WithHint(fmt.Errorf("the policy rejects the image: %w", errdef.ErrRefused), hintPolicy)
 	case "sigstoreSigned":
 		switch {
 		case q.Fulcio != nil:
@@ -147,7 +149,7 @@ func (q *requirement) signed(ctx context.Context, n name, manifests [][]byte, fi
 		}
 	}
 	if seen == 0 {
-		return fmt.Errorf("the policy requires a signature, and the image has none: %w", errdef.ErrRefused)
+		return errdef.WithHint(fmt.Errorf("the policy requires a signature, and the image has none: %w", errdef.ErrRefused), hintPolicy)
 	}
 	if seen > 1 {
 		why = fmt.Errorf("none of %d signatures is accepted; the last: %w", seen, why)
@@ -200,7 +202,7 @@ func (i *identity) match(is reference.Named, text string) error {
 	if i != nil {
 		kind = i.Type
 	}
-	no := fmt.Errorf("a signature is of %.200q, which %s does not accept for %s: %w", printable(text), kind, is, errdef.ErrRefused)
+	no := errdef.WithHint(fmt.Errorf("a signature is of %.200q, which %s does not accept for %s: %w", printable(text), kind, is, errdef.ErrRefused), hintPolicy)
 	signed, err := reference.ParseNormalizedNamed(text)
 	if err != nil {
 		return no

@@ -113,7 +113,7 @@ func (s signature) payload(keys []crypto.PublicKey) (payload, error) {
 		ok = ok || err == nil && proves(k, s.body, sig)
 	}
 	if !ok {
-		return payload{}, fmt.Errorf("no key of the policy has made the signature: %w", errdef.ErrRefused)
+		return payload{}, errdef.WithHint(fmt.Errorf("no key of the policy has made the signature: %w", errdef.ErrRefused), hintPolicy)
 	}
 	return parsePayload(s.body)
 }
@@ -135,7 +135,7 @@ func parsePayload(b []byte) (payload, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil || d.More() || p.Critical.Type != typeOfSignature {
-		return payload{}, fmt.Errorf("what is signed is no image: %w", errdef.ErrRefused)
+		return payload{}, errdef.WithHint(fmt.Errorf("what is signed is no image: %w", errdef.ErrRefused), hintPolicy)
 	}
 	return payload{p.Critical.Image.Digest, p.Critical.Identity.Reference}, nil
 }
@@ -147,7 +147,7 @@ func (p payload) of(manifest []byte) error {
 		err = check("manifest", d, manifest)
 	}
 	if err != nil {
-		return fmt.Errorf("a signature is of another image, %.100q: %w", printable(p.digest), errdef.ErrRefused)
+		return errdef.WithHint(fmt.Errorf("a signature is of another image, %.100q: %w", printable(p.digest), errdef.ErrRefused), hintPolicy)
 	}
 	return nil
 }
