@@ -1,6 +1,7 @@
 package registrysource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -189,7 +190,7 @@ func (a *authorizer) fetch(ctx context.Context) error {
 	if a.challenge.service != "" {
 		q.Set("service", a.challenge.service)
 	}
-	q.Set("scope", "repository:"+reference.Path(a.e.ref)+":pull")
+	q.Set("scope", "repository:"+reference.Path(a.e.ref)+":"+cmp.Or(a.e.actions, "pull"))
 	u.RawQuery = q.Encode()
 	o := a.e.http
 	o.Authorizer, o.Header, o.SecretHeader = nil, nil, nil
