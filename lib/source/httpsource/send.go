@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -43,7 +43,7 @@ type Message struct {
 	// URL may be what a server has answered: relative to that of the Source, or elsewhere. Credentials go to the Source's origin only.
 	URL    string
 	Header http.Header
-	// Body is sent if Length is not 0. It may still be read when Send has returned.
+	// Body is sent if Length is not 0.
 	Body   io.Reader
 	Length int64
 	// Sent is told of each piece of Body that is handed over, from another goroutine. May be nil.
@@ -195,37 +195,36 @@ func (c *Sender) place(raw string) (place, error) {
 
 // sending is a body on its way: counted, paced, and against the stall clock as long as it moves.
 type sending struct {
-	x    *exchange
-	m    *Message
-	over atomic.Bool
+	x *exchange
+	m *Message
+
+	mu   sync.Mutex
+	sent int64
+	over bool // the transport may go on to read after its answer, but not what was lent to Send
 }
 
 // touch sets the clock anew.
 func (b *sending) touch() {
-	if b.over.Load() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
 		return
 	}
 	patience := b.x.s.src.o.StallTimeout
-	if b.m.Slow {
+	if b.m.Slow && b.sent >= b.m.Length {
 		patience *= finishing
 	}
 	b.x.clock.Reset(patience)
 }
 
 func (b *sending) Read(p []byte) (int, error) {
-	if b.over.Load() {
-		return 0, errClosed
-	}
 	if len(p) > readStep {
 		p = p[:readStep]
 	}
-	n, err := b.m.Body.Read(p)
+	n, err := b.read(p)
 	if n > 0 {
 		if e := b.x.s.env.Limiter.Wait(b.x.s.ctx, n); e != nil {
 			return n, e
-		}
-		if b.m.Sent != nil {
-			b.m.Sent(int64(n))
 		}
 		b.touch()
 	}
@@ -235,12 +234,28 @@ func (b *sending) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (b *sending) read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, errClosed
+	}
+	n, err := b.m.Body.Read(p)
+	b.sent += int64(n)
+	if n > 0 && b.m.Sent != nil {
+		b.m.Sent(int64(n))
+	}
+	return n, err
+}
+
 // Close ends the transport's use of it.
 func (*sending) Close() error { return nil }
 
-// end stops the clock for good: the transport may go on to read after its answer.
+// end takes the body back, and stops the clock for good.
 func (b *sending) end() {
-	b.over.Store(true)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.over = true
 	b.x.clock.Stop()
 }
 
