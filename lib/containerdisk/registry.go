@@ -125,17 +125,28 @@ func (r *registry) put(_ context.Context, b blob) error {
 	n := r.to.Failures()
 	var at, best int64
 	var shown atomic.Int64 // as progress
+	disputes, anew := 0, false
 	for {
 		err := r.rest(b, at, &shown)
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case errors.Is(err, errdef.ErrDigestMismatch) && !anew:
+			// Parts do not make a whole there, or it took a part for the whole. So all at once, and once more only.
+			anew = true
+			err = fmt.Errorf("%s: %w", err.Error(), errdef.ErrUnavailable)
+		case errors.Is(err, errElsewhere):
+			// What came before a break may still be on its way when it is asked. Later it is not.
+			if disputes++; disputes > 2 {
+				anew = true
+			}
 		}
 		for err != nil { // it may have more than we know, so it is asked
 			if err := r.to.Wait(n, at, err); err != nil {
 				return err
 			}
 			var done bool
-			if at, done, err = r.where(b); done {
+			if at, done, err = r.where(b, anew); done {
 				return nil
 			}
 		}
@@ -146,6 +157,9 @@ func (r *registry) put(_ context.Context, b blob) error {
 		r.track.AddVirtual(at - shown.Swap(at))
 	}
 }
+
+// errElsewhere: the registry has another number of bytes than it has told.
+var errElsewhere = fmt.Errorf("the registry wants another part of the upload: %w", errdef.ErrUnavailable)
 
 // rest sends b from at on, and says that this was all.
 func (r *registry) rest(b blob, at int64, shown *atomic.Int64) error {
@@ -172,9 +186,6 @@ func (r *registry) rest(b blob, at int64, shown *atomic.Int64) error {
 		}
 		if a.URL != "" {
 			r.begun = a.URL
-		}
-		if have, ok := received(a.Header); ok && have != b.size {
-			return fmt.Errorf("the registry has %d bytes of a %s of %d: %w", have, b.what, b.size, errdef.ErrUnavailable)
 		}
 	}
 	u, err := url.Parse(r.begun)
@@ -207,9 +218,12 @@ func (r *registry) forget(err error) error {
 
 // where asks how much of b the registry has after a break, and whether it has even stored it: then its answer was what got lost. An
 // upload that it does not know any more begins again.
-func (r *registry) where(b blob) (at int64, done bool, err error) {
+func (r *registry) where(b blob, anew bool) (at int64, done bool, err error) {
 	if there, err := r.head(b); err != nil || there {
 		return 0, there, err
+	}
+	if anew {
+		r.begun = ""
 	}
 	if r.begun == "" {
 		return 0, false, nil
@@ -309,7 +323,7 @@ func explain(err error) error {
 			return refused(err, errdef.ErrDigestMismatch, "what arrived is not what was sent: the disk was changed meanwhile, or a proxy damages what it passes on")
 		}
 	case http.StatusRequestedRangeNotSatisfiable, http.StatusConflict:
-		return fmt.Errorf("%s: %w", strings.TrimSuffix(err.Error(), ": "+errdef.ErrUnavailable.Error()), errdef.ErrUnavailable) // no reason to give up: it is asked where it is
+		return errElsewhere
 	}
 	return err
 }
