@@ -137,7 +137,7 @@ func (r *registry) put(_ context.Context, b blob) error {
 			err = fmt.Errorf("%s: %w", err.Error(), errdef.ErrUnavailable)
 		case errors.Is(err, errElsewhere):
 			// What came before a break may still be on its way when it is asked. Later it is not.
-			if disputes++; disputes > 2 {
+			if disputes++; disputes > 3 {
 				anew = true
 			}
 		}
