@@ -171,7 +171,7 @@ func TestRefused(t *testing.T) {
 				t.Errorf("it does not say where: %v", err)
 			}
 			f.before = nil
-			if resp, err := http.Get(f.base + "/v2/some/disk/manifests/v1"); err != nil || resp.Body.Close() != nil || resp.StatusCode != 404 {
+			if resp, err := http.Get(f.base + "/v2/some/disk/manifests/v1"); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusNotFound {
 				t.Errorf("the tag: %v, %v", resp, err)
 			}
 		})

@@ -111,9 +111,10 @@ func TestIndex(t *testing.T) {
 			if replaced.Platforms != 2 || replaced.Platform != "linux/arm64" {
 				t.Errorf("replaced: %+v", replaced)
 			}
-			res, b := pulled(t, f.name("some/multi:v1"), "linux/arm64")
+			_, b = pulled(t, f.name("some/multi:v1"), "linux/arm64")
 			same(t, b, other)
-			if res, b = pulled(t, f.name("some/multi:v1"), "linux/amd64"); res.Identity != single.Digest {
+			res, b := pulled(t, f.name("some/multi:v1"), "linux/amd64")
+			if res.Identity != single.Digest {
 				t.Errorf("the other platform's image became %s", res.Identity)
 			}
 			same(t, b, amd)

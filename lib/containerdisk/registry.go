@@ -116,8 +116,8 @@ func (r *registry) head(b blob) (bool, error) {
 		return false, explain(err)
 	}
 	// A registry that has a part of it under its whole name would be a bad one, but it costs nothing to see.
-	n, err := strconv.ParseInt(a.Header.Get("Content-Length"), 10, 64)
-	return err != nil || n == b.size, nil
+	length := a.Header.Get("Content-Length")
+	return length == "" || length == strconv.FormatInt(b.size, 10), nil
 }
 
 // put sends b, and goes on after breaks for as long as there is progress between them.
