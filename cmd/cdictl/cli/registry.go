@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -16,6 +17,7 @@ type registryFlags struct {
 	passwordStdin bool
 	platform      string
 	path          string
+	policy        string
 }
 
 func (r *registryFlags) register(to *pflag.FlagSet) {
@@ -23,6 +25,7 @@ func (r *registryFlags) register(to *pflag.FlagSet) {
 		fs.StringVar(&r.path, "path", "", "the disk's `path` in the image (default: the one file below /disk/)")
 		fs.StringVar(&r.platform, "platform", "", "the image of `os/arch[/variant]` (default: linux on this machine's architecture)")
 		fs.StringVar(&r.authFile, "authfile", "", "`file` of credentials, as podman login and docker login write it (default: theirs)")
+		fs.StringVar(&r.policy, "policy", "", "`file` of a signature policy (containers-policy.json) that the image must meet (default: none is asked)")
 		fs.BoolVar(&r.passwordStdin, "password-stdin", false, "read the password of --username from stdin")
 	})
 	notFromConfig(to, "password-stdin")
@@ -30,8 +33,17 @@ func (r *registryFlags) register(to *pflag.FlagSet) {
 
 // options are those of a container disk by the flags.
 func (r *registryFlags) options() registrysource.Options {
-	return registrysource.Options{AuthFile: r.authFile, Platform: r.platform, Path: r.path,
-		RegistriesConf: os.Getenv("CONTAINERS_REGISTRIES_CONF")}
+	return registrysource.Options{AuthFile: r.authFile, Platform: r.platform, Path: r.path, Policy: r.policy,
+		RegistriesConf: os.Getenv("CONTAINERS_REGISTRIES_CONF"), CertsDirs: certsDirs()}
+}
+
+// certsDirs are where podman and docker look for a registry's certificates.
+func certsDirs() []string {
+	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if home, err := os.UserHomeDir(); err == nil {
+		dirs = append([]string{filepath.Join(home, ".config", "containers", "certs.d")}, dirs...)
+	}
+	return dirs
 }
 
 // password is all of stdin but the line break at its end.

@@ -69,12 +69,31 @@ func readSmall(r io.Reader, what string, most int64) ([]byte, error) {
 	return b, err
 }
 
-func (l *layout) open(ctx context.Context, y layer) (io.ReadCloser, error) {
+func (l *layout) open(ctx context.Context, y layer, at int64) (io.ReadCloser, error) {
 	blob, err := l.file(blobPath(y.stored)).Open(ctx, l.env)
 	if y.foreign && errors.Is(err, errdef.ErrNotFound) {
 		return nil, errForeign(y)
 	}
-	return blob, err
+	if err != nil {
+		return nil, err
+	}
+	return begin(blob, at)
+}
+
+// begin makes a blob begin at a byte of it, and closes one that cannot.
+func begin(b source.Blob, at int64) (io.ReadCloser, error) {
+	if at == 0 {
+		return b, nil
+	}
+	s, ok := b.(source.Starter)
+	err := fmt.Errorf("it gives no ranges any more: %w", errdef.ErrChanged)
+	if ok {
+		err = s.StartAt(at)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 func (*layout) Close() error { return nil }
@@ -102,10 +121,7 @@ func (s *Source) fromIndex(ctx context.Context, b []byte, fetch fetcher) (*image
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allowed(ctx, m); err != nil {
-		return nil, err
-	}
-	return s.resolve(ctx, m, digest, fetch)
+	return s.resolve(ctx, m, digest, fetch, nil)
 }
 
 // named takes what the user's name means out of a layout's index. Without a name it is the only one, or that of the platform.
@@ -152,16 +168,4 @@ func (s *Source) named(list []descriptor) (descriptor, error) {
 		return descriptor{}, fmt.Errorf("there is no image in it: %w", errdef.ErrNotFound)
 	}
 	return descriptor{}, errdef.WithHint(usage("%d images, and it was not said which: %s", len(hits), there), "name one behind the path and a colon: "+n.transport+":PATH:NAME")
-}
-
-// allowed asks the policy.
-func (s *Source) allowed(ctx context.Context, manifest []byte) error {
-	if s.o.Policy == nil {
-		return nil
-	}
-	rest := s.name.rest
-	if s.name.transport == "docker" {
-		rest = strings.TrimPrefix(s.name.String(), "docker:")
-	}
-	return s.o.Policy.Allow(ctx, s.name.transport, rest, manifest)
 }

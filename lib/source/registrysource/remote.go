@@ -98,20 +98,20 @@ func (r *registry) load(ctx context.Context) (*image, error) {
 	if digest.IsZero() {
 		digest = sum256(b)
 	}
-	if err := r.src.allowed(ctx, b); err != nil {
-		return nil, err
+	return r.src.resolve(ctx, b, digest, r.fetch, r.signatures)
+}
+
+// fetch is the registry's fetcher.
+func (r *registry) fetch(ctx context.Context, d descriptor, kind string) (b []byte, err error) {
+	what := "blobs/" + d.Digest
+	if kind == "manifest" {
+		what = "manifests/" + d.Digest
 	}
-	return r.src.resolve(ctx, b, digest, func(ctx context.Context, d descriptor, kind string) (b []byte, err error) {
-		what := "blobs/" + d.Digest
-		if kind == "manifest" {
-			what = "manifests/" + d.Digest
-		}
-		err = r.each(ctx, func(e *endpoint) (err error) {
-			b, err = e.small(ctx, what, d.Size)
-			return err
-		})
-		return b, err
+	err = r.each(ctx, func(e *endpoint) (err error) {
+		b, err = e.small(ctx, what, d.Size)
+		return err
 	})
+	return b, err
 }
 
 // each asks one endpoint after the other until one has what is wanted, and puts that first. The error is that of the one
@@ -141,7 +141,7 @@ func (r *registry) each(ctx context.Context, ask func(e *endpoint) error) error 
 }
 
 // open begins to read a layer. What it is, is proven by its digest, so it may come from any endpoint.
-func (r *registry) open(ctx context.Context, l layer) (io.ReadCloser, error) {
+func (r *registry) open(ctx context.Context, l layer, at int64) (io.ReadCloser, error) {
 	var blob source.Blob
 	err := r.each(ctx, func(e *endpoint) error {
 		o := e.http
@@ -164,7 +164,10 @@ func (r *registry) open(ctx context.Context, l layer) (io.ReadCloser, error) {
 	if l.foreign && errors.Is(err, errdef.ErrNotFound) {
 		return nil, errForeign(l)
 	}
-	return blob, err
+	if err != nil {
+		return nil, err
+	}
+	return begin(blob, at)
 }
 
 // host is whom to connect to.
@@ -213,6 +216,9 @@ func (e *endpoint) ping(ctx context.Context) error {
 	if !e.named {
 		o.Name += " at mirror " + e.host()
 		o.Username, o.Password, o.BearerToken, o.SecretHeader, o.CertFile, o.KeyFile = "", "", "", nil, "", ""
+	}
+	if err := certificates(e.r.src.o.CertsDirs, reference.Domain(e.ref), &o); err != nil {
+		return err
 	}
 	user := types.DockerAuthConfig{Username: o.Username, Password: o.Password}
 	o.Username, o.Password = "", ""
