@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/progress"
@@ -59,11 +60,24 @@ func (r *registry) ready(context.Context) error {
 	}
 }
 
+// farewell is how long a cancelled push waits for the registry to drop the upload, which else lies there for some days.
+const farewell = time.Second
+
 func (r *registry) close(ctx context.Context, _ bool) error {
-	if r.begun != "" {
-		r.to.Discard(ctx, httpsource.Message{Method: http.MethodDelete, URL: r.begun})
-	}
 	r.to.Close()
+	if r.begun == "" {
+		return nil
+	}
+	to, end, err := r.to.Outlive(ctx, farewell)
+	if err != nil {
+		return nil //nolint:nilerr // nothing depends on it
+	}
+	defer end()
+	// Distribution cancels an upload only by the URL that tells its length, which the broken request has changed.
+	if a, err := to.Send(httpsource.Message{Method: http.MethodGet, URL: r.begun}); err == nil && a.URL != "" {
+		r.begun = a.URL
+	}
+	_, _ = to.Send(httpsource.Message{Method: http.MethodDelete, URL: r.begun})
 	return nil
 }
 

@@ -264,14 +264,13 @@ type errBody struct{ error }
 
 func (e errBody) Unwrap() error { return e.error }
 
-// Discard makes one try of a request whose outcome does not matter, even if ctx has ended, within a moment.
-func (c *Sender) Discard(ctx context.Context, m Message) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	d, err := c.s.src.Sender(ctx, source.Env{})
+// Outlive returns a Sender for what is to be put away when ctx has ended. Its requests end after d.
+func (c *Sender) Outlive(ctx context.Context, d time.Duration) (_ *Sender, end func(), err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d)
+	o, err := c.s.src.Sender(ctx, source.Env{})
 	if err != nil {
-		return
+		cancel()
+		return nil, nil, err
 	}
-	defer d.Close()
-	_, _ = d.Send(m)
+	return o, func() { o.Close(); cancel() }, nil
 }

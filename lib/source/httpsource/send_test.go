@@ -38,7 +38,7 @@ func TestSend(t *testing.T) {
 			b, _ := io.ReadAll(r.Body)
 			w.Header().Set("Location", "next?a=b%2F")
 			w.WriteHeader(http.StatusAccepted)
-			fmt.Fprintf(w, "%s %q %s %s", r.Method, b, r.Header.Get("Authorization"), r.Header.Get("X-Own"))
+			_, _ = fmt.Fprintf(w, "%s %q %s %s", r.Method, b, r.Header.Get("Authorization"), r.Header.Get("X-Own"))
 		case "/moved":
 			http.Redirect(w, r, strings.Replace(base, "127.0.0.1", "localhost", 1)+"/echo", http.StatusTemporaryRedirect)
 		case "/deaf":
@@ -93,7 +93,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func TestSendTLS(t *testing.T) {
 	ca := testserver.NewCA(t, "registry")
 	base := testserver.StartTLS(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.TLS != nil, r.Header.Get("Authorization"))
+		_, _ = fmt.Fprint(w, r.TLS != nil, r.Header.Get("Authorization"))
 	}), ca, nil)
 	c := newSender(t, base+"/", Options{CAs: ca.PEM, BearerToken: "hunter2-secret"})
 	plain := strings.Replace(base, "https:", "http:", 1)
