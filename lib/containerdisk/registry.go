@@ -70,7 +70,7 @@ func (r *registry) close(ctx context.Context, _ bool) error {
 	}
 	to, end, err := r.to.Outlive(ctx, farewell)
 	if err != nil {
-		return nil //nolint:nilerr // nothing depends on it
+		return nil // nothing depends on it
 	}
 	defer end()
 	// Distribution cancels an upload only by the URL that tells its length, which the broken request has changed.
