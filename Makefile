@@ -111,7 +111,7 @@ test-objects: ## sources of registries and object stores against real servers, w
 	@test/tools/build.sh versitygw github.com/versity/versitygw/cmd/versitygw
 	@test/tools/build.sh fakegcs github.com/fsouza/fake-gcs-server
 	@test/tools/build.sh registry github.com/distribution/distribution/v3/cmd/registry
-	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/internal/testserver
+	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/containerdisk ./lib/internal/testserver
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long; deflate has one goroutine

@@ -16,7 +16,7 @@ needs=(
 	"mkswap util-linux" "blkid util-linux" "strace strace" "openssl openssl" "fusermount3 fuse3" "mkfs.ext4 e2fsprogs"
 )
 if [ "${1:-}" = all ]; then
-	needs+=("gcc gcc" "git git") # the race detector is cgo
+	needs+=("gcc gcc" "git git" "skopeo skopeo") # the race detector is cgo
 fi
 
 missing=()

@@ -32,6 +32,10 @@ func CleanSpool(dir string) error {
 	return nil
 }
 
+// OpenSpool makes a file in dir that has no name, so that nothing is left of it however the process ends. It may come to hold
+// most bytes, -1: nobody knows.
+func OpenSpool(dir string, most int64) (*os.File, error) { return newSpool(dir, most) }
+
 // newSpool makes a spool in dir that may come to hold most bytes, -1: nobody knows. If those do not fit, it
 // is refused at once, although zeros would take no room: a stream may take hours to fail.
 func newSpool(dir string, most int64) (*os.File, error) {

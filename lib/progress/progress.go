@@ -40,6 +40,15 @@ func (t *Tracker) SetPhase(s string) {
 	}
 }
 
+// Restart begins another piece of work, whose total replaces that of the one before.
+func (t *Tracker) Restart(phase string, total int64) {
+	if t != nil {
+		t.SetPhase(phase)
+		t.virtual.Store(0)
+		t.SetTotal(total)
+	}
+}
+
 // AddVirtual counts n virtual bytes as done.
 func (t *Tracker) AddVirtual(n int64) {
 	if t != nil {

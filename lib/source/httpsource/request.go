@@ -1,6 +1,7 @@
 package httpsource
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,6 +23,9 @@ type ask struct {
 	off, n  int64 // n < 0: to the end
 	ranged  bool  // else the whole content
 	ifRange bool  // only if the validator still holds
+	// Of a Sender.
+	method string // "": GET
+	header http.Header
 }
 
 func (s *session) origin() place { return place{s.src.url, true} }
@@ -135,7 +139,7 @@ func (s *session) hops(x *exchange, p place, a ask) error {
 
 // request is what is asked at p.
 func (s *session) request(x *exchange, p place, a ask) (*http.Request, error) {
-	method, body := http.MethodGet, io.Reader(nil)
+	method, body := cmp.Or(a.method, http.MethodGet), io.Reader(nil)
 	if form := s.src.o.Form; form != nil {
 		method, body = http.MethodPost, strings.NewReader(form.Encode())
 	}
@@ -146,7 +150,7 @@ func (s *session) request(x *exchange, p place, a ask) (*http.Request, error) {
 	if body != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	headers := []http.Header{s.src.plain}
+	headers := []http.Header{s.src.plain, a.header}
 	if p.trusted {
 		headers = append(headers, s.src.secret)
 	}
@@ -231,9 +235,12 @@ func (x *exchange) networkError(err error) error {
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
 	var own errAuthorize
+	var body errBody
 	switch {
 	case x.s.ended() != nil:
 		return x.s.ended()
+	case errors.As(err, &body):
+		return retry.Permanent(body.error)
 	case errors.As(err, &own):
 		return authorizeError(own.error)
 	case errors.Is(err, errdef.ErrRefused):

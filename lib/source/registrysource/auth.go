@@ -1,6 +1,7 @@
 package registrysource
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -199,7 +200,7 @@ func (a *authorizer) fetch(ctx context.Context) error {
 	if a.challenge.service != "" {
 		q.Set("service", a.challenge.service)
 	}
-	q.Set("scope", "repository:"+reference.Path(a.e.ref)+":pull")
+	q.Set("scope", "repository:"+reference.Path(a.e.ref)+":"+cmp.Or(a.e.actions, "pull"))
 	if o.Form == nil {
 		u.RawQuery = q.Encode()
 	}

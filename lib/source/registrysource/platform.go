@@ -12,7 +12,7 @@ import (
 type platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
-	Variant      string `json:"variant"`
+	Variant      string `json:"variant,omitempty"`
 }
 
 func (p platform) String() string {

@@ -43,6 +43,7 @@ type endpoint struct {
 	ref      reference.Named // there
 	named    bool            // by the user: his credentials are for it
 	insecure bool
+	actions  string // that a token is asked for; "" is to pull
 	base     string // of its API; "" before it was asked
 	http     httpsource.Options
 }
