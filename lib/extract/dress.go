@@ -113,19 +113,30 @@ func fileMode(mode int64) fs.FileMode {
 // finishFolders gives folders what they are to have, but for those at the top, and begins with the innermost: a folder that
 // is right is not opened again. One at the top has to be moved, for which it must be writable.
 func (x *Extraction) finishFolders() error {
-	paths := make([]string, 0, len(x.folders))
+	paths := append(make([]string, 0, len(x.folders)+1), "")
 	for p := range x.folders {
-		if strings.Contains(p, "/") {
-			paths = append(paths, p)
+		paths = append(paths, p)
+		if !strings.Contains(p, "/") {
+			x.tops++
 		}
 	}
 	slices.Sort(paths)
 	for _, p := range slices.Backward(paths) {
+		top := !strings.Contains(p, "/")
+		if top && !x.few() {
+			continue
+		}
 		at, err := x.into(p)
 		if err != nil {
 			return err
 		}
-		if err := x.finish(at, x.folders[p]); err != nil {
+		if !top {
+			err = x.finish(at, x.folders[p])
+		}
+		if err == nil && x.few() {
+			err = syncFolder(at.dir)
+		}
+		if err != nil {
 			return x.onEntry("finish", p, err)
 		}
 	}
@@ -143,7 +154,7 @@ func (x *Extraction) finishTop(name string) error {
 		return err
 	}
 	defer root.Close()
-	return x.finishAt(root, f)
+	return x.finishAt(root, f, x.fewTops())
 }
 
 // finishSelf does it for the target itself, if the archive has a word about it.
@@ -151,16 +162,19 @@ func (x *Extraction) finishSelf() error {
 	if x.self == nil {
 		return nil
 	}
-	return x.onTarget("finish", x.finishAt(x.state.root, x.self))
+	return x.onTarget("finish", x.finishAt(x.state.root, x.self, false))
 }
 
-func (x *Extraction) finishAt(root *os.Root, f *folder) error {
+func (x *Extraction) finishAt(root *os.Root, f *folder, durable bool) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return x.finish(&place{root: root, dir: dir}, f)
+	if err := x.finish(&place{root: root, dir: dir}, f); err != nil || !durable {
+		return err
+	}
+	return syncFolder(dir)
 }
 
 // implicit is the mode of folders that only names of other members tell of.
