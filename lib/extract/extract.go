@@ -77,6 +77,8 @@ type Extraction struct {
 	skipped map[string]bool
 	memory  int64 // that these two take
 	self    *folder
+	ids     ids
+	lost    string // the first attribute that is, and whose
 	buf     []byte
 	folded  bool // the filesystem takes names that differ in case for one
 	done    bool
@@ -166,6 +168,7 @@ func (x *Extraction) Commit(ctx context.Context) error {
 		return err
 	}
 	x.done = true
+	x.tellLost()
 	if err := x.tree.Close(); err != nil {
 		return x.onTarget("commit", err)
 	}

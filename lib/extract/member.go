@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 )
@@ -70,7 +71,7 @@ func (x *Extraction) skip1(path string) error {
 func (x *Extraction) folder(path string, h *header) error {
 	h.sparse = nil
 	n := int64(0)
-	for _, a := range h.xattrs {
+	for _, a := range slices.Concat(h.xattrs, h.acls) {
 		n += 64 + int64(len(a.name)+len(a.value))
 	}
 	if err := x.remember(n); err != nil {

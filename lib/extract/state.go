@@ -124,7 +124,20 @@ func (s *state) begin() (*os.Root, error) {
 	if err := s.root.Mkdir(treeName, 0o700); err != nil {
 		return nil, err
 	}
-	return s.root.OpenRoot(treeName)
+	tree, err := s.root.OpenRoot(treeName)
+	if err != nil {
+		return nil, err
+	}
+	// What the target has in store for new files would come on top of the modes of the archive.
+	d, err := tree.Open(".")
+	if err == nil {
+		dropACLs(d)
+		err = d.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, tree.Close())
+	}
+	return tree, nil
 }
 
 // folded reports whether the filesystem takes names that differ in case for one.
