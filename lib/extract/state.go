@@ -210,16 +210,16 @@ func (s *state) move(e entry, force bool) error {
 // gets its mode back from the list if it comes back.
 func (s *state) moveOld(e entry) error {
 	err := s.root.Rename(e.name, oldName+"/"+e.name)
-	if !errors.Is(err, fs.ErrPermission) || !e.oldMode.IsDir() {
+	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if fi, lerr := s.root.Lstat(e.name); lerr != nil || inode(fi) != e.oldInode {
-		return err
+	if fi, lerr := s.root.Lstat(e.name); e.oldMode.IsDir() && lerr == nil && inode(fi) == e.oldInode && s.root.Chmod(e.name, 0o700) == nil {
+		err = s.root.Rename(e.name, oldName+"/"+e.name)
 	}
-	if s.root.Chmod(e.name, 0o700) != nil {
-		return err // it is not ours
+	if err != nil {
+		err = fmt.Errorf("%.200q cannot be replaced: %w", e.name, errors.Unwrap(err))
 	}
-	return s.root.Rename(e.name, oldName+"/"+e.name)
+	return err
 }
 
 // An entry of the list is something that is renamed into the target.
