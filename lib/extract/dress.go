@@ -226,8 +226,7 @@ func (x *Extraction) finishTop(name string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	return x.finishAt(root, f, x.fewTops())
+	return errors.Join(x.finishAt(root, f, x.fewTops()), root.Close())
 }
 
 // finishSelf does it for the target itself, if the archive has a word about it.

@@ -250,10 +250,11 @@ func (x *Extraction) onEntry(op, name string, err error) error {
 		return err
 	}
 	// The names in these are beneath some folder of ours, which says nothing to anybody.
-	if p := (*fs.PathError)(nil); errors.As(err, &p) && err == error(p) {
-		err = p.Err
-	} else if l := (*os.LinkError)(nil); errors.As(err, &l) && err == error(l) {
-		err = l.Err
+	switch e := err.(type) { //nolint:errorlint // what wraps one of these has words of its own
+	case *fs.PathError:
+		err = e.Err
+	case *os.LinkError:
+		err = e.Err
 	}
 	if tooBig(err) {
 		err = fmt.Errorf("%w: %w", err, errdef.ErrTooSmall)

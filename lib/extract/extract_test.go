@@ -151,8 +151,9 @@ func TestKilled(t *testing.T) {
 			}
 		}
 		x.leaveAll()
-		x.tree.Close()
-		x.state.close()
+		if err := errors.Join(x.tree.Close(), x.state.close()); err != nil {
+			t.Fatal(err)
+		}
 		if steps > 7 {
 			st, err := unpack(t.Context(), dir, three(), Options{Force: true})
 			if err != nil || st.Files != 3 {
@@ -185,8 +186,9 @@ func TestKilledThenChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.leaveAll()
-	x.tree.Close()
-	x.state.close()
+	if err := errors.Join(x.tree.Close(), x.state.close()); err != nil {
+		t.Fatal(err)
+	}
 	b := filepath.Join(dir, "b")
 	mine := filepath.Join(dir, "mine") // made while b is there, so that it has another inode
 	if err := errors.Join(os.WriteFile(mine, []byte("mine"), 0o600), os.Remove(b), os.Rename(mine, b)); err != nil {

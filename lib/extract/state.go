@@ -283,7 +283,7 @@ func (s *state) writeList() error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(w, e) // Flush tells
+			_, _ = fmt.Fprintln(w, e) // Flush tells
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -292,7 +292,7 @@ func (s *state) writeList() error {
 			return err
 		}
 	}
-	fmt.Fprintln(w, "end")
+	_, _ = fmt.Fprintln(w, "end")
 	if err := w.Flush(); err != nil {
 		return err
 	}

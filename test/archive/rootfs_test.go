@@ -22,8 +22,7 @@ var pax = []string{"--format=posix", "--acls", "--xattrs", "--xattrs-include=*",
 // TestOdd makes a tree of everything that is odd, packs it with GNU tar in each of its formats, unpacks it with GNU tar
 // and with cdictl, and wants the same of both.
 func TestOdd(t *testing.T) {
-	bin, top := rooted(t), t.TempDir()
-	tree := filepath.Join(top, "tree")
+	bin, tree := rooted(t), filepath.Join(t.TempDir(), "tree")
 	odd(t, tree)
 	for _, c := range []struct {
 		name string
@@ -36,6 +35,7 @@ func TestOdd(t *testing.T) {
 		{"gnu.bz2", []string{"--format=gnu", "--bzip2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			top := t.TempDir()
 			file := filepath.Join(top, "tar")
 			if _, err := proc.Tool(t.Context(), append(append([]string{"tar", "-cf", file, "-C", tree, "--sort=name"}, c.pack...), ".")...); err != nil {
 				t.Fatal(err)
@@ -57,9 +57,6 @@ func TestRootfs(t *testing.T) {
 		if _, err := proc.Tool(t.Context(), append([]string{"tar", "-cf", file, "-C", tree, "--sort=name", "."}, pax...)...); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.RemoveAll(tree); err != nil {
-			t.Fatal(err)
-		}
 		t.Logf("made in %.1f s", time.Since(start).Seconds())
 	}
 	alike(t, bin, top, file, least)
@@ -77,6 +74,8 @@ func rooted(t *testing.T) string {
 
 // alike unpacks a tar with GNU tar and with cdictl in folders of top, and compares them by rsync, and by what that does not
 // look at: holes, and fractions of a second.
+//
+// What it makes stays until the test ends: ext4 makes files slowly where many were removed a moment ago.
 func alike(t *testing.T, bin, top, file string, least int) {
 	t.Helper()
 	theirs, ours := filepath.Join(top, "theirs"), filepath.Join(top, "ours")
@@ -113,16 +112,11 @@ func alike(t *testing.T, bin, top, file string, least int) {
 		t.Fatal(err)
 	}
 	t.Logf("%d entries, %d bytes of tar, equal; tar took %.1f s, cdictl %.1f s", len(a), fi.Size(), tar.Seconds(), took.Seconds())
-	for _, p := range []string{theirs, ours} {
-		if err := os.RemoveAll(p); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // debs are packages that make up most of a small system.
 var debs = []string{"base-files", "base-passwd", "dpkg", "findutils", "libc6", "libc-bin", "login", "mount", "ncurses-base",
-	"passwd", "perl-base", "sysvinit-utils", "tzdata", "util-linux"}
+	"passwd", "perl-base", "sysvinit-utils", "util-linux"}
 
 // debian unpacks them, and adds what only their scripts would make. They are downloaded once into .cache.
 func debian(t *testing.T, tree string) {
@@ -225,8 +219,8 @@ func odd(t *testing.T, tree string) {
 	}
 	// cap_net_raw+ep, as ping has it
 	do(unix.Setxattr(at("setuid"), "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0))
-	sparse(t, at("holes"), 8<<20, 0, 1<<20, 5<<20, 7<<20)
-	sparse(t, at("only a hole"), 9<<20)
+	sparse(t, at("holes"), 4<<20, 0, 1<<20, 3<<20)
+	sparse(t, at("only a hole"), 5<<20)
 	many := make([]int64, 60)
 	for i := range many {
 		many[i] = int64(i) * 64 << 10
