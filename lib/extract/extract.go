@@ -103,6 +103,9 @@ func Open(path string, o Options) (_ *Extraction, err error) {
 	found := false
 	if x.state, found, err = openState(path, true); err != nil {
 		x.unmake()
+		if errors.Is(err, fs.ErrPermission) {
+			err = errdef.WithHint(fmt.Errorf("this user may not write it: %w", err), "choose another folder, or change its owner or mode")
+		}
 		return nil, err
 	}
 	if found {

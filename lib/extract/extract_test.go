@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -198,6 +200,55 @@ func TestKilledThenChanged(t *testing.T) {
 		t.Error(err)
 	}
 	want(t, dir, []string{"b:mine"})
+}
+
+// TestKilledKeepsModes: a folder that had to become writable to be moved away comes back as it was, wherever that ended.
+func TestKilledKeepsModes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a folder has no such mode there")
+	}
+	for steps := range 4 {
+		dir := old(t)
+		a := filepath.Join(dir, "a")
+		if err := os.Chmod(a, 0o555|fs.ModeSticky); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Lstat(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := Open(dir, Options{Force: true})
+		if err == nil {
+			err = x.Unpack(t.Context(), bytes.NewReader(three()))
+		}
+		if err == nil {
+			err = errors.Join(x.state.writeList(), x.state.root.Chmod("a", 0o700), x.state.root.Mkdir(oldName, 0o700))
+		}
+		if err == nil && steps > 0 {
+			err = x.state.root.Rename("a", oldName+"/a")
+		}
+		if err == nil && steps > 1 {
+			err = x.state.root.Rename(treeName+"/a", "a")
+		}
+		if err == nil && steps > 2 { // somebody has replaced ours: his stays
+			err = errors.Join(os.Rename(a, filepath.Join(dir, "aside")), os.Mkdir(a, 0o750))
+			before, _ = os.Lstat(a)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.leaveAll()
+		if err := errors.Join(x.tree.Close(), x.state.close()); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Discard(dir); err != nil || !found {
+			t.Errorf("after %d steps: %v, %v", steps, found, err)
+		}
+		after, err := os.Lstat(a)
+		if err != nil || !os.SameFile(before, after) || before.Mode() != after.Mode() {
+			t.Errorf("after %d steps: %v, was %v: %v", steps, after.Mode(), before.Mode(), err)
+		}
+	}
 }
 
 func TestBusy(t *testing.T) {

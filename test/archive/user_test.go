@@ -142,6 +142,16 @@ func TestUser(t *testing.T) {
 	same()
 	s.unpack(t, 0, "--force", file, ours)
 	same()
+	if err := os.Chmod(ours, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	if says := s.unpack(t, 1, "--force", file, ours); !strings.Contains(says, "this user may not write it") || !strings.Contains(says, "hint: choose another folder") {
+		t.Errorf("it says %s", says)
+	}
+	if err := os.Chmod(ours, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	same()
 	if os.Geteuid() != 0 {
 		return
 	}
