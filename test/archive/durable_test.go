@@ -16,6 +16,7 @@ import (
 // TestDurable wants everything flushed before anything becomes visible, the names before the list of them goes, and no more
 // than that: of few members each by itself, for the filesystem may be somebody else's too, of many all at once, and once.
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	proc.Need(t, "strace")
 	bin := proc.TestBinary(t)
 	for name, c := range map[string]struct{ folders, files, syncfs int }{

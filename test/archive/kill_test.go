@@ -20,6 +20,7 @@ import (
 // hidden folder. Then it drops what was left, and wants what was there before; or it unpacks another archive, and wants that
 // alone.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	bin := proc.TestBinary(t)
 	top := t.TempDir()
 	target := filepath.Join(top, "target")
@@ -67,6 +68,8 @@ func TestKill(t *testing.T) {
 		}
 		if r.Signal {
 			killed++
+		} else {
+			wall = min(wall, r.Wall) // the machine has become faster: later runs are to be killed in time
 		}
 		_, err = os.Lstat(filepath.Join(target, ".cdictl-archive"))
 		hidden := err == nil

@@ -17,6 +17,7 @@ import (
 
 // TestLabels: ACLs and labels of SELinux come from pax records, and from nowhere else. What cannot be set is told.
 func TestLabels(t *testing.T) {
+	t.Parallel()
 	proc.Need(t, "setfacl")
 	bin, top := proc.TestBinary(t), t.TempDir()
 	if os.Geteuid() != 0 {

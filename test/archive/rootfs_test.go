@@ -22,6 +22,7 @@ var pax = []string{"--format=posix", "--acls", "--xattrs", "--xattrs-include=*",
 // TestOdd makes a tree of everything that is odd, packs it with GNU tar in each of its formats, unpacks it with GNU tar
 // and with cdictl, and wants the same of both.
 func TestOdd(t *testing.T) {
+	t.Parallel()
 	bin, tree := rooted(t), filepath.Join(t.TempDir(), "tree")
 	odd(t, tree)
 	for _, c := range []struct {
@@ -47,6 +48,7 @@ func TestOdd(t *testing.T) {
 
 // TestRootfs does it with the files of a Debian system. CDICTL_ROOTFS is a tar to take instead of the one that is made.
 func TestRootfs(t *testing.T) {
+	t.Parallel()
 	bin, top := rooted(t), t.TempDir()
 	file, least := os.Getenv("CDICTL_ROOTFS"), 1
 	if file == "" {
@@ -136,9 +138,15 @@ func debian(t *testing.T, tree string) {
 		}
 	}
 	if len(missing) > 0 {
-		r, err := proc.Run(t.Context(), proc.Command{Dir: cache, Args: append([]string{"apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"}, missing...)})
+		download := proc.Command{Dir: cache, Args: append([]string{"apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"}, missing...)}
+		r, err := proc.Run(t.Context(), download)
+		if err == nil && r.Exit != 0 { // its lists are old, or there are none
+			if _, err = proc.Tool(t.Context(), "apt-get", "-qq", "update"); err == nil {
+				r, err = proc.Run(t.Context(), download)
+			}
+		}
 		if err != nil || r.Exit != 0 {
-			proc.Lacking(t, "Debian's packages cannot be had: "+r.Stderr)
+			proc.Lacking(t, fmt.Sprintf("Debian's packages cannot be had: %v %s", err, r.Stderr))
 		}
 	}
 	for _, d := range debs {

@@ -89,6 +89,7 @@ func (s somebody) unpack(t *testing.T, exit int, args ...string) string {
 
 // TestUser unpacks and replaces what a user may not write, whose owner he may not set: as GNU tar does it for him.
 func TestUser(t *testing.T) {
+	t.Parallel()
 	proc.Need(t, "tar")
 	s := newSomebody(t)
 	tree, theirs, ours := filepath.Join(s.dir, "tree"), filepath.Join(s.dir, "theirs"), filepath.Join(s.dir, "ours")
