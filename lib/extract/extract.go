@@ -214,10 +214,10 @@ func (x *Extraction) unmake() {
 }
 
 // few reports whether all files are durable by themselves, and folders will be.
-func (x *Extraction) few() bool { return x.made <= few && len(x.folders) <= few }
+func (x *Extraction) few() bool { return x.made <= fewFiles && len(x.folders) <= fewFolders }
 
 // fewTops does it for the folders at the top alone, which change once more behind that.
-func (x *Extraction) fewTops() bool { return x.tops <= few }
+func (x *Extraction) fewTops() bool { return x.tops <= fewFolders }
 
 // sync makes durable what was not made so one by one.
 func (x *Extraction) sync() error {

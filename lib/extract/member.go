@@ -257,7 +257,7 @@ func (x *Extraction) file(ctx context.Context, at *place, path, base string, h *
 	if err := x.dressFile(f, h); err != nil {
 		return x.onEntry("write", path, err)
 	}
-	if x.made++; x.made <= few {
+	if x.made++; x.made <= fewFiles {
 		return x.onEntry("write", path, keep(f, at, base, h))
 	}
 	if err := f.Close(); err != nil {

@@ -7,9 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// few is up to how many files, and folders, are made durable one by one. To flush the whole filesystem waits for whatever
-// anybody else has written to it; to flush each of many small files takes many times as long as the archive does.
-const few = 32
+// Up to how many files, and folders, are made durable one by one. To flush the whole filesystem waits for whatever anybody
+// else has written to it; to flush each of many small files takes many times as long as the archive does. Files are flushed
+// when they are written, before anybody knows how many will follow, so these are fewer; a system has some 20 folders at the
+// top.
+const (
+	fewFiles   = 8
+	fewFolders = 32
+)
 
 // sync makes the whole filesystem durable at once.
 func (s *state) sync() error {

@@ -7,8 +7,11 @@ import (
 	"os"
 )
 
-// few: all files and folders are made durable one by one, there is no other way.
-const few = math.MaxInt
+// All files and folders are made durable one by one, there is no other way.
+const (
+	fewFiles   = math.MaxInt
+	fewFolders = math.MaxInt
+)
 
 func (s *state) sync() error { return nil }
 
