@@ -137,6 +137,10 @@ table: build ## every format by every way, ours beside qemu-img's; writes the ta
 hostile: build ## files and servers that lie: exit code, seconds, peak memory and message of each
 	$(TESTENV) go test -v -count=1 -timeout 15m ./test/hostile | grep -v '^ *\(---\|===\)'
 
+.PHONY: archives
+archives: build ## tars that want to get out of their folder: exit code, seconds and message of each
+	$(TESTENV) go test -v -count=1 -timeout 10m -run TestHostile ./test/archive | grep -v '^ *\(---\|===\)'
+
 .PHONY: bench
 bench: ## beside the peers that are installed; BENCH has flags of ./test/bench
 	go run ./test/bench $(BENCH)

@@ -104,7 +104,7 @@ func (x *Extraction) leaveAll() {
 
 func (p *place) close() {
 	p.dir.Close()
-	p.root.Close()
+	_ = p.root.Close() // what was made in it is flushed in other ways
 }
 
 // step opens the folder name, which is at path, in parent.

@@ -57,8 +57,8 @@ type limitFlags struct {
 
 func (l *limitFlags) register(to *pflag.FlagSet) {
 	grouped(to, groupLimits, func(fs *pflag.FlagSet) {
-		fs.Var(&l.virtualSize, "max-virtual-size", "largest disk (default 64Ti)")
-		fs.Var(&l.metadata, "max-metadata", "memory for tables of an image (default 48Mi)")
+		fs.Var(&l.virtualSize, "max-virtual-size", "largest disk, or all files of an archive (default 64Ti)")
+		fs.Var(&l.metadata, "max-metadata", "memory for tables of an image, or for folders of an archive (default 48Mi)")
 		fs.Var(&l.window, "max-window", "memory for the window of a codec (default 128Mi)")
 		fs.Int64Var(&l.expansion, "max-expansion", 0, "largest `ratio` of data (zeros do not count) to stored bytes (default 2000)")
 		fs.IntVar(&l.workers, "workers", 0, "let `n` goroutines decode and write (default: one for each CPU, at least 2)")

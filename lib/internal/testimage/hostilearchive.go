@@ -155,6 +155,12 @@ func ArchiveHostiles(outside string) []ArchiveHostile {
 	add("2,000 attributes", t.Pax(manyRecords(2000)).File("f", "x"), 15, "more than 1000")
 	add("attribute in no base64", t.Pax(record("LIBARCHIVE.xattr.user.x", "!!!")).File("f", "x"), 12, "LIBARCHIVE")
 	add("attribute of an overlay", t.Pax(record("SCHILY.xattr.trusted.overlay.redirect", "/etc")).Folder("d"), 0, "")
+	add("ACL of 100 KiB", t.Pax(record("SCHILY.acl.access", strings.Repeat("user:1:r--,", 10<<10))).File("f", "x"), 15, "limit of 65536")
+	add("ACL of a path", t.Pax(record("SCHILY.acl.access", "user:../../etc/passwd:rwx,group:"+outside+":rwx")).File("f", "x"), 0, "")
+	add("ACL in no words", t.Pax(record("SCHILY.acl.default", "\x00\xff:::::\n:#")).Folder("d"), 0, "")
+	add("ACL in the wrong bytes", t.Pax(record("SCHILY.xattr.system.posix_acl_access", "junk")).File("f", "x"), 0, "")
+	add("an ACL for all members", t.Member("g", 'g', octal(len(record("SCHILY.acl.access", "u::rwx"))), record("SCHILY.acl.access", "u::rwx")).File("f", "x"), 12, "global")
+	add("label of 100 KiB", t.Pax(record("RHT.security.selinux", strings.Repeat("x", 100<<10))).File("f", "x"), 15, "limits of 65536")
 	add("more members than allowed", repeatTar(20, t.File("f", "x")), 15, "more than 10 members", "--max-entries", "10")
 	add("more folders than fit", manyFolders(2000), 15, "remembered", "--max-metadata", "64Ki")
 
