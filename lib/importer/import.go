@@ -24,7 +24,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	if r.Tracker == nil {
 		r.Tracker = newTracker()
 	}
-	r.points = r.Resume
+	r.points, r.notice = r.Resume, r.OnNotice
 	src, err := open(ctx, r.Source, r.Options, r.Checksum)
 	if err != nil {
 		return Result{}, r.abandon(err)

@@ -27,6 +27,7 @@ type Options struct {
 	OnRetry func(source.Retry)
 
 	points bool // note where a codec could begin again
+	notice func(text string)
 }
 
 // Request says what to import where.

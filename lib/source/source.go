@@ -41,6 +41,8 @@ type Env struct {
 	Tracker *progress.Tracker // counts the stored bytes as they arrive (a source calls AddStored)
 	OnRetry func(Retry)       // is told of each try that failed and will be repeated; may be called concurrently
 	Trace   *trace.Recorder
+	// OnNotice is told what people should know, such as that somebody may write to the content.
+	OnNotice func(text string)
 }
 
 // Retry is one failed try that will be repeated.

@@ -15,6 +15,7 @@ import (
 	"github.com/cdictl/cdictl/lib/source/filesource"
 	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/source/pvcsource"
 	"github.com/cdictl/cdictl/lib/source/registrysource"
 	"github.com/cdictl/cdictl/lib/source/s3source"
 )
@@ -46,7 +47,7 @@ func Parse(name string, o Options) (source.Source, error) {
 	case name == "-":
 		return filesource.FromReader("standard input", o.Stdin), nil
 	case !isURL:
-		return filesource.New(name), nil
+		return pvcsource.New(name), nil
 	case scheme == "http" || scheme == "https":
 		return httpsource.New(name, o.HTTP)
 	case scheme == "s3" || scheme == "s3+http" || scheme == "s3+https":
@@ -63,7 +64,7 @@ func Parse(name string, o Options) (source.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return filesource.New(path), nil
+		return pvcsource.New(path), nil
 	}
 	return nil, usage(fmt.Sprintf("scheme %.20q of the source is not known", scheme))
 }
