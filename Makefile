@@ -107,10 +107,11 @@ vet: ## go vet
 	go vet ./...
 
 .PHONY: test-objects
-test-objects: ## sources of object stores against real servers, which are built first
+test-objects: ## sources of registries and object stores against real servers, which are built first
 	@test/tools/build.sh versitygw github.com/versity/versitygw/cmd/versitygw
 	@test/tools/build.sh fakegcs github.com/fsouza/fake-gcs-server
-	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource
+	@test/tools/build.sh registry github.com/distribution/distribution/v3/cmd/registry
+	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/internal/testserver
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long
