@@ -61,7 +61,7 @@ var notDV = []struct{ flag, why string }{
 	{"force", "a DataVolume is not overwritten"}, {"scratch", "workers find their own room"}, {"explain", "ask cdictl explain dv/NAME afterwards"},
 	{"limit-rate", "a worker is not paced"}, {"trace", "it is a worker that moves the bytes"},
 	{"snapshot", "a DataVolume takes the active disk"}, {"allow-backing", "a DataVolume's image stands alone"},
-	{"path", "a DataVolume's image has one disk"}, {"authfile", "a worker takes its credentials from the cluster"},
+	{"path", "a DataVolume's image has one disk"}, {"authfile", "a worker takes its credentials from the cluster"}, {"policy", "a worker asks no policy"},
 	{"password-stdin", "a worker takes its credentials from the cluster"},
 	{"cert", "a DataVolume's source has no client certificate"}, {"key", "a DataVolume's source has no client certificate"},
 }

@@ -16,6 +16,7 @@ type registryFlags struct {
 	passwordStdin bool
 	platform      string
 	path          string
+	policy        string
 }
 
 func (r *registryFlags) register(to *pflag.FlagSet) {
@@ -23,6 +24,7 @@ func (r *registryFlags) register(to *pflag.FlagSet) {
 		fs.StringVar(&r.path, "path", "", "the disk's `path` in the image (default: the one file below /disk/)")
 		fs.StringVar(&r.platform, "platform", "", "the image of `os/arch[/variant]` (default: linux on this machine's architecture)")
 		fs.StringVar(&r.authFile, "authfile", "", "`file` of credentials, as podman login and docker login write it (default: theirs)")
+		fs.StringVar(&r.policy, "policy", "", "`file` of a signature policy (containers-policy.json) that the image must meet (default: none is asked)")
 		fs.BoolVar(&r.passwordStdin, "password-stdin", false, "read the password of --username from stdin")
 	})
 	notFromConfig(to, "password-stdin")
@@ -30,7 +32,7 @@ func (r *registryFlags) register(to *pflag.FlagSet) {
 
 // options are those of a container disk by the flags.
 func (r *registryFlags) options() registrysource.Options {
-	return registrysource.Options{AuthFile: r.authFile, Platform: r.platform, Path: r.path,
+	return registrysource.Options{AuthFile: r.authFile, Platform: r.platform, Path: r.path, Policy: r.policy,
 		RegistriesConf: os.Getenv("CONTAINERS_REGISTRIES_CONF")}
 }
 

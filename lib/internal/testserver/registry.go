@@ -32,10 +32,19 @@ type Registry struct {
 	Require bool
 }
 
+const distribution = "github.com/distribution/distribution/v3/cmd/registry"
+
+// Built reports whether somebody has built the program, for tests that have another way.
+func (r Registry) Built(t testing.TB) bool {
+	t.Helper()
+	_, why := find(t, "registry", distribution, false)
+	return why == ""
+}
+
 // Start runs it on a loopback port until the test ends, and returns its URL. A Front may stand before it if it is without TLS.
 func (r Registry) Start(t testing.TB) string {
 	t.Helper()
-	bin := tool(t, "registry", "github.com/distribution/distribution/v3/cmd/registry", r.Require)
+	bin := tool(t, "registry", distribution, r.Require)
 	dir := t.TempDir()
 	if r.Dir == "" {
 		r.Dir = filepath.Join(dir, "store")

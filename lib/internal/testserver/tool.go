@@ -15,6 +15,20 @@ import (
 // nobody has built it yet: that takes minutes and the network.
 func tool(t testing.TB, name, pkg string, require bool) string {
 	t.Helper()
+	bin, why := find(t, name, pkg, require)
+	switch {
+	case why == "":
+		return bin
+	case require:
+		t.Fatalf("%s is required: %s", name, why)
+	}
+	t.Skipf("%s is not built: test/tools/build.sh %s %s", name, name, pkg)
+	return ""
+}
+
+// find is the path of the program, or why there is none.
+func find(t testing.TB, name, pkg string, build bool) (bin, why string) {
+	t.Helper()
 	dir, err := os.Getwd()
 	for err == nil {
 		if _, e := os.Stat(filepath.Join(dir, "test", "tools", name, "go.mod")); e == nil {
@@ -29,20 +43,16 @@ func tool(t testing.TB, name, pkg string, require bool) string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(dir, "test", "tools", "build.sh"), name, pkg)
-	if !require {
+	if !build {
 		cmd.Env = append(os.Environ(), "CDICTL_TOOLS=built")
 	}
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
-	switch {
-	case err == nil:
-		return strings.TrimSpace(string(out))
-	case require:
-		t.Fatalf("%s is required: %v: %s", name, err, said.String())
+	if err != nil {
+		return "", err.Error() + ": " + said.String()
 	}
-	t.Skipf("%s is not built: test/tools/build.sh %s %s", name, name, pkg)
-	return ""
+	return strings.TrimSpace(string(out)), ""
 }
 
 // run starts a server on a loopback port, which args is asked for, and ends it with the test. It returns its address.

@@ -102,10 +102,7 @@ func (s *Source) fromIndex(ctx context.Context, b []byte, fetch fetcher) (*image
 	if err != nil {
 		return nil, err
 	}
-	if err := s.allowed(ctx, m); err != nil {
-		return nil, err
-	}
-	return s.resolve(ctx, m, digest, fetch)
+	return s.resolve(ctx, m, digest, fetch, nil)
 }
 
 // named takes what the user's name means out of a layout's index. Without a name it is the only one, or that of the platform.
@@ -152,16 +149,4 @@ func (s *Source) named(list []descriptor) (descriptor, error) {
 		return descriptor{}, fmt.Errorf("there is no image in it: %w", errdef.ErrNotFound)
 	}
 	return descriptor{}, errdef.WithHint(usage("%d images, and it was not said which: %s", len(hits), there), "name one behind the path and a colon: "+n.transport+":PATH:NAME")
-}
-
-// allowed asks the policy.
-func (s *Source) allowed(ctx context.Context, manifest []byte) error {
-	if s.o.Policy == nil {
-		return nil
-	}
-	rest := s.name.rest
-	if s.name.transport == "docker" {
-		rest = strings.TrimPrefix(s.name.String(), "docker:")
-	}
-	return s.o.Policy.Allow(ctx, s.name.transport, rest, manifest)
 }

@@ -2,7 +2,6 @@ package registrysource
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"path/filepath"
@@ -338,24 +337,6 @@ func TestNames(t *testing.T) {
 	write(t, path, gzipped(t, makeTar(t, d("x", ""))))
 	_, _, _, err = fetch(t, newSource(t, "oci-archive:"+path, Options{}))
 	wantError(t, err, errdef.ErrUnsupported, "compressed by gzip")
-}
-
-// never allows nothing, and tells what it was asked about.
-type never struct{ asked []string }
-
-func (n *never) Allow(_ context.Context, transport, name string, manifest []byte) error {
-	n.asked = append(n.asked, transport, name, sum256(manifest).String())
-	return errdef.ErrRefused
-}
-
-func TestPolicy(t *testing.T) {
-	m := makeImage(here, nil, makeTar(t, d("disk.img", disk)))
-	dir, n := m.layout(t, ""), &never{}
-	_, _, _, err := fetch(t, newSource(t, "oci:"+dir, Options{Policy: n}))
-	wantError(t, err, errdef.ErrRefused, "")
-	if got, want := strings.Join(n.asked, " "), "oci "+dir+" "+m.root.Digest; got != want {
-		t.Errorf("it was asked about %q, want %q", got, want)
-	}
 }
 
 func TestDockerArchive(t *testing.T) {

@@ -106,14 +106,20 @@ func shortly(err error) string { return fmt.Sprintf("%.120s", printable(err.Erro
 // A fetcher gives a small document that a descriptor names.
 type fetcher func(ctx context.Context, d descriptor, kind string) ([]byte, error)
 
-// resolve goes from a document, whose digest is right, through indexes to the image.
-func (s *Source) resolve(ctx context.Context, b []byte, digest verify.Digest, fetch fetcher) (*image, error) {
+// resolve goes from a document, whose digest is right, through indexes to the image. The policy is asked before anything but
+// manifests is read.
+func (s *Source) resolve(ctx context.Context, b []byte, digest verify.Digest, fetch fetcher, find finder) (*image, error) {
+	var all [][]byte
 	for range maxNested {
+		all = append(all, b)
 		doc, err := parseDocument(b)
 		if err != nil {
 			return nil, err
 		}
 		if doc.Manifests == nil {
+			if err := s.allowed(ctx, all, find); err != nil {
+				return nil, err
+			}
 			return s.manifest(ctx, doc, digest, fetch)
 		}
 		d, err := s.platform.choose(doc.Manifests)

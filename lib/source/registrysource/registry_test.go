@@ -2,19 +2,16 @@ package registrysource
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -35,6 +32,9 @@ const (
 	wrongPassword  = "hunter3-mistake"
 	tokenSecret    = "tok-0123456789abcdef"
 )
+
+// requireServers makes real servers a must.
+var requireServers = os.Getenv("CDICTL_REQUIRE_SERVERS") == "1"
 
 // A front stands before a real registry and misbehaves.
 type front struct {
@@ -141,61 +141,23 @@ func (c *counted) count(n int) {
 	}
 }
 
-// registries are those that the tests run against: one in this process, and distribution/distribution where it is built.
-func registries(t *testing.T) map[string]http.Handler {
+// behind is the registry that fronts stand before: distribution/distribution where it is built, else one in this process.
+func behind(t *testing.T) http.Handler {
 	t.Helper()
-	all := map[string]http.Handler{"ggcr": ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))}
-	if bin := distribution(t); bin != "" {
-		all["distribution"] = startDistribution(t, bin)
+	r := testserver.Registry{Require: requireServers}
+	if !requireServers && !r.Built(t) {
+		return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	}
-	return all
-}
-
-// distribution is the binary of test/tools/registry, "" where nobody has built it and nobody demands it.
-func distribution(t *testing.T) string {
-	t.Helper()
-	root := filepath.Join("..", "..", "..")
-	if os.Getenv("CDICTL_REQUIRE_TOOLS") != "" {
-		out, err := exec.Command(filepath.Join(root, "test", "tools", "build.sh"), "registry", "github.com/distribution/distribution/v3/cmd/registry").Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	found, _ := filepath.Glob(filepath.Join(root, ".cache", "tools", "registry-????????????????"))
-	if len(found) == 0 {
-		return ""
-	}
-	return found[0]
-}
-
-func startDistribution(t *testing.T, bin string) http.Handler {
-	t.Helper()
-	dir := t.TempDir()
-	socket := filepath.Join(dir, "s")
-	write(t, filepath.Join(dir, "config.yml"), fmt.Appendf(nil, "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  net: unix\n  addr: %s\n", filepath.Join(dir, "store"), socket))
-	cmd := exec.CommandContext(t.Context(), bin, "serve", filepath.Join(dir, "config.yml"))
-	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
-	if err := cmd.Start(); err != nil {
+	u, err := url.Parse(r.Start(t))
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 600 {
-		if _, err := os.Stat(socket); err == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	p := &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0), FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(&url.URL{Scheme: "http", Host: "registry"})
-		r.Out.Host = r.In.Host
-		r.Out.Header.Del("Authorization")
-	}}
-	p.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}, DisableCompression: true}
-	return p
+	return &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0), FlushInterval: -1, Transport: &http.Transport{DisableCompression: true},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(u)
+			r.Out.Host = r.In.Host
+			r.Out.Header.Del("Authorization")
+		}}
 }
 
 // push puts an image into a registry, by its API alone.
@@ -236,7 +198,12 @@ func push(t *testing.T, base, repo, tag string, m *made) {
 	}
 	for _, kind := range []string{typeManifest, typeIndex} { // what an index names must be there before it
 		for _, digest := range manifests {
-			if b := m.blobs[digest]; bytes.Contains(b, []byte(`"`+kind+`","`)) || bytes.Contains(b, []byte(`"mediaType":"`+kind+`","schemaVersion"`)) {
+			b := m.blobs[digest]
+			var is descriptor
+			if err := json.Unmarshal(b, &is); err != nil {
+				t.Fatal(err)
+			}
+			if is.MediaType == kind {
 				do(http.MethodPut, base+"/v2/"+repo+"/manifests/"+digest, kind, b)
 			}
 		}
@@ -253,29 +220,25 @@ func nameOf(base, rest string) string {
 }
 
 func TestRegistry(t *testing.T) {
-	for name, next := range registries(t) {
-		t.Run(name, func(t *testing.T) {
-			f := &front{next: next}
-			base := testserver.Start(t, f)
-			n := 0
-			repo := func(t *testing.T, content []byte) string {
-				n++
-				r := fmt.Sprintf("some/disk%d", n)
-				push(t, base, r, "v1", makeImage(here, nil, makeTar(t, file{name: "x"}), makeTar(t, d("disk.img", string(content)))))
-				return nameOf(base, r)
-			}
-			sourcetest.Run(t, sourcetest.Case{Sizes: []int{0, 513, 1_000_000},
-				New: func(t *testing.T, content []byte) source.Source {
-					return newSource(t, repo(t, content)+":v1", Options{HTTP: quick})
-				},
-				Broken: func(t *testing.T) source.Source {
-					return newSource(t, nameOf(base, "some/absent:v1"), Options{HTTP: quick})
-				}})
-			t.Run("drops and 429", func(t *testing.T) { testDrops(t, next) })
-			t.Run("who may", func(t *testing.T) { testAuth(t, next) })
-			t.Run("pins", func(t *testing.T) { testPins(t, next) })
-		})
+	next := behind(t)
+	base := testserver.Start(t, &front{next: next})
+	n := 0
+	repo := func(t *testing.T, content []byte) string {
+		n++
+		r := fmt.Sprintf("some/disk%d", n)
+		push(t, base, r, "v1", makeImage(here, nil, makeTar(t, file{name: "x"}), makeTar(t, d("disk.img", string(content)))))
+		return nameOf(base, r)
 	}
+	sourcetest.Run(t, sourcetest.Case{Sizes: []int{0, 513, 1_000_000},
+		New: func(t *testing.T, content []byte) source.Source {
+			return newSource(t, repo(t, content)+":v1", Options{HTTP: quick})
+		},
+		Broken: func(t *testing.T) source.Source {
+			return newSource(t, nameOf(base, "some/absent:v1"), Options{HTTP: quick})
+		}})
+	t.Run("drops and 429", func(t *testing.T) { testDrops(t, next) })
+	t.Run("who may", func(t *testing.T) { testAuth(t, next) })
+	t.Run("pins", func(t *testing.T) { testPins(t, next) })
 }
 
 func randomBytes(n int) []byte {

@@ -97,20 +97,20 @@ func (r *registry) load(ctx context.Context) (*image, error) {
 	if digest.IsZero() {
 		digest = sum256(b)
 	}
-	if err := r.src.allowed(ctx, b); err != nil {
-		return nil, err
+	return r.src.resolve(ctx, b, digest, r.fetch, r.signatures)
+}
+
+// fetch is the registry's fetcher.
+func (r *registry) fetch(ctx context.Context, d descriptor, kind string) (b []byte, err error) {
+	what := "blobs/" + d.Digest
+	if kind == "manifest" {
+		what = "manifests/" + d.Digest
 	}
-	return r.src.resolve(ctx, b, digest, func(ctx context.Context, d descriptor, kind string) (b []byte, err error) {
-		what := "blobs/" + d.Digest
-		if kind == "manifest" {
-			what = "manifests/" + d.Digest
-		}
-		err = r.each(ctx, func(e *endpoint) (err error) {
-			b, err = e.small(ctx, what, d.Size)
-			return err
-		})
-		return b, err
+	err = r.each(ctx, func(e *endpoint) (err error) {
+		b, err = e.small(ctx, what, d.Size)
+		return err
 	})
+	return b, err
 }
 
 // each asks one endpoint after the other until one has what is wanted, and puts that first. The error is that of the one

@@ -41,15 +41,8 @@ type Options struct {
 	Path string
 	// Limits bound the decoding of layers.
 	Limits limits.Limits
-	// Policy, if set, is asked before anything of the image is believed but the manifest: its error ends the Open.
-	Policy Policy
-}
-
-// A Policy says whether an image may be read.
-type Policy interface {
-	// Allow returns nil if the image of this transport ("docker", "oci", …) and name (what is behind the colon) may be read,
-	// by this manifest, which may be an index.
-	Allow(ctx context.Context, transport, name string, manifest []byte) error
+	// Policy is a file of what must be true of an image before it is read, as containers-policy.json(5) says. Empty: nothing.
+	Policy string
 }
 
 // Source is one image. It is safe for concurrent use and may be opened more than once.

@@ -210,7 +210,7 @@ func (a *dockerArchive) load(ctx context.Context) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.src.allowed(ctx, b); err != nil {
+	if err := a.src.allowed(ctx, [][]byte{b}, nil); err != nil {
 		return nil, err
 	}
 	text, err := a.read(clean(one.Config), maxManifest)
