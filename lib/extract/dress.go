@@ -1,7 +1,9 @@
 package extract
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -18,10 +20,18 @@ func (x *Extraction) dress(f *os.File, h *header) error {
 	if err != nil {
 		return err
 	}
-	if err := x.attributes(h, func(a xattr) error { return setXattr(f, a) }); err != nil {
+	set := func(a xattr) error { return setXattr(f, a) }
+	lost, err := x.attributes(h, set)
+	if err != nil {
 		return err
 	}
-	return f.Chmod(fileMode(h.mode &^ drop))
+	if err := f.Chmod(fileMode(h.mode &^ drop)); err != nil {
+		return err
+	}
+	// A mode is also a part of an ACL, which says more.
+	lostACL, err := x.acls(h, set)
+	x.lose(h, lost, lostACL)
+	return err
 }
 
 func (x *Extraction) dressFile(f *os.File, h *header) error { return x.dress(f, h) }
@@ -30,9 +40,16 @@ func (x *Extraction) dressLink(at *place, base string, h *header) error {
 	if _, err := x.own(h, func(uid, gid int) error { return at.root.Lchown(base, uid, gid) }); err != nil {
 		return err
 	}
-	if err := x.attributes(h, func(a xattr) error { return setLinkXattr(at, base, a) }); err != nil {
+	set := func(a xattr) error { return setLinkXattr(at, base, a) }
+	lost, err := x.attributes(h, set)
+	if err != nil {
 		return err
 	}
+	lostACL, err := x.acls(h, set)
+	if err != nil {
+		return err
+	}
+	x.lose(h, lost, lostACL)
 	return setLinkTimes(at, base, h)
 }
 
@@ -62,28 +79,84 @@ func refused(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
 }
 
-// attributes sets all of h's that are of any use here.
-func (x *Extraction) attributes(h *header, set func(xattr) error) error {
-	lost := h.lost > 0
+// attributes sets all of h's that are of any use here, but for ACLs, and returns the name of the first that is lost.
+func (x *Extraction) attributes(h *header, set func(xattr) error) (lost string, err error) {
+	if h.lost > 0 {
+		lost = "an ACL"
+	}
 	for _, a := range h.xattrs {
-		if !kept(a.name) {
-			lost = true
+		switch {
+		case isACL(a.name):
+		case !kept(a.name):
+			lost = cmp.Or(lost, a.name)
+		default:
+			l, err := setOr(a, set)
+			if err != nil {
+				return "", err
+			}
+			lost = cmp.Or(lost, l)
+		}
+	}
+	return lost, nil
+}
+
+// acls does the same for ACLs.
+func (x *Extraction) acls(h *header, set func(xattr) error) (lost string, err error) {
+	for _, name := range []string{aclAccess, aclDefault} {
+		a := xattr{name: name}
+		is := func(x xattr) bool { return x.name == name }
+		if i := slices.IndexFunc(h.xattrs, is); i >= 0 {
+			a = h.xattrs[i]
+		} else if i := slices.IndexFunc(h.acls, is); i < 0 {
+			continue
+		} else if a.value, err = x.ids.binaryACL(h.acls[i].value); err != nil {
+			lost = cmp.Or(lost, name)
 			continue
 		}
-		// A filesystem has room for some, and no other word for it than that the disk is full.
-		switch err := set(a); {
-		case err == nil:
-		case refused(err), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.E2BIG), errors.Is(err, syscall.ERANGE):
-			lost = true
-		default:
-			return err
+		l, err := setOr(a, set)
+		if err != nil {
+			return "", err
 		}
+		lost = cmp.Or(lost, l)
 	}
-	if lost {
-		x.stats.AttributesLost++
-	}
-	return nil
+	return lost, nil
 }
+
+// setOr sets an attribute, or returns its name if that may or can not be.
+func setOr(a xattr, set func(xattr) error) (lost string, err error) {
+	// A filesystem has room for some, and no other word for it than that the disk is full.
+	switch err := set(a); {
+	case err == nil:
+		return "", nil
+	case refused(err), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.E2BIG), errors.Is(err, syscall.ERANGE):
+		return a.name, nil
+	default:
+		return "", err
+	}
+}
+
+// lose counts a member of which attributes are lost: names are theirs, or empty.
+func (x *Extraction) lose(h *header, names ...string) {
+	name := cmp.Or(names...)
+	if name == "" {
+		return
+	}
+	if x.stats.AttributesLost++; x.lost == "" {
+		x.lost = fmt.Sprintf("%.100q of %.200q", name, h.name)
+	}
+}
+
+// tellLost tells what could not be kept.
+func (x *Extraction) tellLost() {
+	if n := x.stats.OwnersLost; n > 0 {
+		x.notice(fmt.Sprintf("not kept: the owner of %d members, which this user may not set, and rights that programs have by it", n))
+	}
+	if n := x.stats.AttributesLost; n > 0 {
+		x.notice(fmt.Sprintf("not kept: attributes of %d members, the first %s", n, x.lost))
+	}
+}
+
+func isACL(name string) bool { return name == aclAccess || name == aclDefault }
 
 // kept attributes are those that belong to a file wherever it is. What an overlay notes of its layers would make its kernel
 // follow redirections that the archive made up.
@@ -91,7 +164,7 @@ func kept(name string) bool {
 	if strings.HasPrefix(name, "trusted.overlay.") || strings.HasPrefix(name, "user.overlay.") {
 		return false
 	}
-	for _, p := range []string{"user.", "security.", "trusted.", "system.posix_acl_"} {
+	for _, p := range []string{"user.", "security.", "trusted."} {
 		if strings.HasPrefix(name, p) {
 			return true
 		}
@@ -113,19 +186,30 @@ func fileMode(mode int64) fs.FileMode {
 // finishFolders gives folders what they are to have, but for those at the top, and begins with the innermost: a folder that
 // is right is not opened again. One at the top has to be moved, for which it must be writable.
 func (x *Extraction) finishFolders() error {
-	paths := make([]string, 0, len(x.folders))
+	paths := append(make([]string, 0, len(x.folders)+1), "")
 	for p := range x.folders {
-		if strings.Contains(p, "/") {
-			paths = append(paths, p)
+		paths = append(paths, p)
+		if !strings.Contains(p, "/") {
+			x.tops++
 		}
 	}
 	slices.Sort(paths)
 	for _, p := range slices.Backward(paths) {
+		top := !strings.Contains(p, "/")
+		if top && !x.few() {
+			continue
+		}
 		at, err := x.into(p)
 		if err != nil {
 			return err
 		}
-		if err := x.finish(at, x.folders[p]); err != nil {
+		if !top {
+			err = x.finish(at, x.folders[p])
+		}
+		if err == nil && x.few() {
+			err = syncFolder(at.dir)
+		}
+		if err != nil {
 			return x.onEntry("finish", p, err)
 		}
 	}
@@ -143,7 +227,7 @@ func (x *Extraction) finishTop(name string) error {
 		return err
 	}
 	defer root.Close()
-	return x.finishAt(root, f)
+	return x.finishAt(root, f, x.fewTops())
 }
 
 // finishSelf does it for the target itself, if the archive has a word about it.
@@ -151,16 +235,19 @@ func (x *Extraction) finishSelf() error {
 	if x.self == nil {
 		return nil
 	}
-	return x.onTarget("finish", x.finishAt(x.state.root, x.self))
+	return x.onTarget("finish", x.finishAt(x.state.root, x.self, false))
 }
 
-func (x *Extraction) finishAt(root *os.Root, f *folder) error {
+func (x *Extraction) finishAt(root *os.Root, f *folder, durable bool) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return x.finish(&place{root: root, dir: dir}, f)
+	if err := x.finish(&place{root: root, dir: dir}, f); err != nil || !durable {
+		return err
+	}
+	return syncFolder(dir)
 }
 
 // implicit is the mode of folders that only names of other members tell of.

@@ -15,6 +15,13 @@ func setXattr(f *os.File, a xattr) error {
 	return unix.Fsetxattr(int(f.Fd()), a.name, []byte(a.value), 0)
 }
 
+// dropACLs removes a folder's ACLs, where there are any.
+func dropACLs(d *os.File) {
+	for _, name := range []string{aclDefault, aclAccess} {
+		_ = unix.Fremovexattr(int(d.Fd()), name)
+	}
+}
+
 // setLinkXattr goes by way of /proc, because there is no call for a link in an open folder before Linux 6.13. Without /proc the
 // attribute is lost.
 func setLinkXattr(at *place, base string, a xattr) error {

@@ -66,15 +66,19 @@ type Extraction struct {
 	stats Stats
 	state *state
 	tree  *os.Root // where members are made
-	made  bool     // the target is ours
+	ours  bool     // the target is
+	made  int      // files; the first few are durable
 
 	count   int64
+	tops    int      // folders at the top
 	chain   []*place // of open folders, each in the one before; the last is that of the last member
 	top     string   // the entry at the top that it belongs to
 	folders map[string]*folder
 	skipped map[string]bool
 	memory  int64 // that these two take
 	self    *folder
+	ids     ids
+	lost    string // the first attribute that is, and whose
 	buf     []byte
 	folded  bool // the filesystem takes names that differ in case for one
 	done    bool
@@ -90,7 +94,7 @@ func Open(path string, o Options) (_ *Extraction, err error) {
 		if err := os.Mkdir(path, 0o777); err != nil {
 			return nil, err
 		}
-		x.made = true
+		x.ours = true
 	case serr != nil:
 		return nil, serr
 	case !fi.IsDir():
@@ -154,16 +158,17 @@ func (x *Extraction) Commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := x.onTarget("sync", x.state.sync()); err != nil {
+	if err := x.sync(); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil { // a sync takes its time; what follows does not
 		return err
 	}
-	if err := x.onTarget("commit", x.state.publish(x.o.Force, x.finishTop)); err != nil {
+	if err := x.onTarget("commit", x.state.publish(x.o.Force, x.finishTop, x.syncTops)); err != nil {
 		return err
 	}
 	x.done = true
+	x.tellLost()
 	if err := x.tree.Close(); err != nil {
 		return x.onTarget("commit", err)
 	}
@@ -174,7 +179,7 @@ func (x *Extraction) Commit(ctx context.Context) error {
 	if err := x.finishSelf(); err != nil {
 		return err
 	}
-	return x.onTarget("sync", x.state.syncFolder(x.path, x.made))
+	return x.onTarget("sync", x.state.syncFolder(x.path, x.ours))
 }
 
 // Close ends it. Without Commit nothing is left.
@@ -200,9 +205,30 @@ func (x *Extraction) Close() error {
 
 // unmake removes the target if it is ours; if somebody has put something into it, it stays.
 func (x *Extraction) unmake() {
-	if x.made {
+	if x.ours {
 		_ = os.Remove(x.path)
 	}
+}
+
+// few reports whether all files are durable by themselves, and folders will be.
+func (x *Extraction) few() bool { return x.made <= few && len(x.folders) <= few }
+
+// fewTops does it for the folders at the top alone, which change once more behind that.
+func (x *Extraction) fewTops() bool { return x.tops <= few }
+
+// sync makes durable what was not made so one by one.
+func (x *Extraction) sync() error {
+	if x.few() {
+		return nil
+	}
+	return x.onTarget("sync", x.state.sync())
+}
+
+func (x *Extraction) syncTops() error {
+	if x.fewTops() {
+		return nil
+	}
+	return x.state.sync()
 }
 
 // Stats tells what was made so far.

@@ -130,7 +130,7 @@ func TestKilled(t *testing.T) {
 		}
 		for i, name := range []string{"a", "b", "c"} {
 			if steps > i+1 {
-				if err := x.state.move(name, true); err != nil {
+				if err := x.state.move(entry{name: name}, true); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -179,7 +179,7 @@ func TestKilledThenChanged(t *testing.T) {
 		err = x.Unpack(t.Context(), bytes.NewReader(three()))
 	}
 	if err == nil {
-		err = errors.Join(x.state.writeList(), x.state.move("b", false))
+		err = errors.Join(x.state.writeList(), x.state.move(entry{name: "b"}, false))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 )
@@ -70,7 +71,7 @@ func (x *Extraction) skip1(path string) error {
 func (x *Extraction) folder(path string, h *header) error {
 	h.sparse = nil
 	n := int64(0)
-	for _, a := range h.xattrs {
+	for _, a := range slices.Concat(h.xattrs, h.acls) {
 		n += 64 + int64(len(a.name)+len(a.value))
 	}
 	if err := x.remember(n); err != nil {
@@ -256,13 +257,27 @@ func (x *Extraction) file(ctx context.Context, at *place, path, base string, h *
 	if err := x.dressFile(f, h); err != nil {
 		return x.onEntry("write", path, err)
 	}
-	if err := syncEach(f); err != nil {
-		return x.onEntry("write", path, err)
+	if x.made++; x.made <= few {
+		return x.onEntry("write", path, keep(f, at, base, h))
 	}
 	if err := f.Close(); err != nil {
 		return x.onEntry("write", path, err)
 	}
 	return x.onEntry("write", path, setTimes(at, base, h)) // last: closing a file may be a change on some filesystems
+}
+
+// keep makes a file durable, with its times.
+func keep(f *os.File, at *place, base string, h *header) error {
+	if err := f.Sync(); err != nil { // what is written later than a time is set may change it
+		return err
+	}
+	if err := setTimes(at, base, h); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // fill writes the content.

@@ -94,7 +94,13 @@ func (h *header) set(key, value string) (err error) {
 		h.atime, err = moment(value)
 	case "SCHILY.realsize", "GNU.volume.filename", "GNU.volume.offset", "GNU.volume.size", "GNU.dumpdir":
 		err = fmt.Errorf("a part of a file, or an incremental archive: %w", errdef.ErrUnsupported)
-	case "SCHILY.acl.access", "SCHILY.acl.default", "SCHILY.acl.ace", "RHT.security.selinux":
+	case "SCHILY.acl.access":
+		err = h.addACL(aclAccess, value)
+	case "SCHILY.acl.default":
+		err = h.addACL(aclDefault, value)
+	case "RHT.security.selinux": // the label, which the kernel has with a zero behind it
+		err = h.addXattr("security.selinux", strings.TrimSuffix(value, "\x00")+"\x00", false)
+	case "SCHILY.acl.ace": // of NFS 4, which Linux has no place for
 		h.lost++
 	default:
 		if strings.HasPrefix(key, "GNU.sparse.") {
@@ -122,6 +128,15 @@ func (h *header) addXattr(name, value string, sure bool) error {
 	case sure:
 		h.xattrs[i].value = value
 	}
+	return nil
+}
+
+// addACL takes the text of one.
+func (h *header) addACL(name, text string) error {
+	if len(text) > maxXattrValue {
+		return fmt.Errorf("an ACL of %d bytes is above the limit of %d: %w", len(text), maxXattrValue, errdef.ErrLimit)
+	}
+	h.acls = append(slices.DeleteFunc(h.acls, func(a xattr) bool { return a.name == name }), xattr{name, text})
 	return nil
 }
 

@@ -44,6 +44,7 @@ type header struct {
 	holes        bool      // pieces say where what is stored belongs
 	pieces       []piece
 	xattrs       []xattr
+	acls         []xattr  // as text; one in xattrs, as Linux has it, comes before
 	lost         int      // attributes of kinds that are not kept
 	sparse       []record // what pax says of a map
 	sparseName   string
@@ -255,7 +256,7 @@ func (t *reader) addGlobal(rs []record) error {
 		switch {
 		case r.key == "path" || r.key == "linkpath" || r.key == "size" || strings.HasPrefix(r.key, "GNU.sparse."):
 			return fmt.Errorf("global pax record %q: %w", r.key, errdef.ErrUnsupported)
-		case strings.HasPrefix(r.key, "SCHILY.xattr.") || strings.HasPrefix(r.key, "LIBARCHIVE."):
+		case slices.ContainsFunc([]string{"SCHILY.xattr.", "SCHILY.acl.", "RHT.", "LIBARCHIVE."}, func(p string) bool { return strings.HasPrefix(r.key, p) }):
 			return fmt.Errorf("global pax record %.60q: %w", r.key, errdef.ErrUnsupported)
 		}
 		t.global = slices.DeleteFunc(t.global, func(g record) bool { return g.key == r.key })

@@ -124,7 +124,20 @@ func (s *state) begin() (*os.Root, error) {
 	if err := s.root.Mkdir(treeName, 0o700); err != nil {
 		return nil, err
 	}
-	return s.root.OpenRoot(treeName)
+	tree, err := s.root.OpenRoot(treeName)
+	if err != nil {
+		return nil, err
+	}
+	// What the target has in store for new files would come on top of the modes of the archive.
+	d, err := tree.Open(".")
+	if err == nil {
+		dropACLs(d)
+		err = d.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(err, tree.Close())
+	}
+	return tree, nil
 }
 
 // folded reports whether the filesystem takes names that differ in case for one.
@@ -148,19 +161,23 @@ func (s *state) free(name string) error {
 	return errdef.WithHint(fmt.Errorf("it has %.200q already: %w", name, errdef.ErrExists), "choose another folder, or replace what it has with --force")
 }
 
-// publish renames all entries of the tree into the target, and calls finish for each. An error takes back all that was done.
-func (s *state) publish(force bool, finish func(name string) error) error {
+// publish renames all entries of the tree into the target, and calls finish for each, which makes durable what it does, or
+// leaves that to flush. An error takes back all that was done.
+func (s *state) publish(force bool, finish func(name string) error, flush func() error) error {
 	if err := s.writeList(); err != nil {
 		return err
 	}
-	err := s.entries(func(name string, _ uint64) error {
-		if err := s.move(name, force); err != nil {
+	err := s.entries(func(e entry) error {
+		if err := s.move(e, force); err != nil {
 			return err
 		}
-		return finish(name)
+		return finish(e.name)
 	})
 	if err == nil {
-		err = s.sync()
+		err = flush()
+	}
+	if err == nil {
+		err = s.syncRoot(".")
 	}
 	if err != nil {
 		return errors.Join(err, s.rollBack())
@@ -173,23 +190,80 @@ func (s *state) publish(force bool, finish func(name string) error) error {
 }
 
 // move renames one entry.
-func (s *state) move(name string, force bool) error {
+func (s *state) move(e entry, force bool) error {
 	if force {
 		if err := s.root.Mkdir(oldName, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if err := s.root.Rename(name, oldName+"/"+name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.moveOld(e); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	err := renameNew(s.root, treeName+"/"+name, name)
+	err := renameNew(s.root, treeName+"/"+e.name, e.name)
 	if errors.Is(err, fs.ErrExist) {
-		return errors.Join(s.free(name), nil)
+		return errors.Join(s.free(e.name), nil)
 	}
 	return err
 }
 
-// writeList makes a durable list of what is about to be renamed: a line for each, with its inode number and its quoted name.
+// moveOld renames what e replaces. A folder that may not be written cannot move, but for root: ours becomes writable, and
+// gets its mode back from the list if it comes back.
+func (s *state) moveOld(e entry) error {
+	err := s.root.Rename(e.name, oldName+"/"+e.name)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if fi, lerr := s.root.Lstat(e.name); e.oldMode.IsDir() && lerr == nil && inode(fi) == e.oldInode && s.root.Chmod(e.name, 0o700) == nil {
+		err = s.root.Rename(e.name, oldName+"/"+e.name)
+	}
+	if err != nil {
+		err = fmt.Errorf("%.200q cannot be replaced: %w", e.name, errors.Unwrap(err))
+	}
+	return err
+}
+
+// An entry of the list is something that is renamed into the target.
+type entry struct {
+	name  string
+	inode uint64
+	// Of what it replaces; the mode is zero if that is nothing.
+	oldInode uint64
+	oldMode  fs.FileMode
+}
+
+// entry is that of name, which is in the tree.
+func (s *state) entry(name string) (entry, error) {
+	fi, err := s.root.Lstat(treeName + "/" + name)
+	if err != nil {
+		return entry{}, err
+	}
+	e := entry{name: name, inode: inode(fi)}
+	old, err := s.root.Lstat(name)
+	if err == nil {
+		e.oldInode, e.oldMode = inode(old), old.Mode()
+	}
+	return e, unless(err, fs.ErrNotExist)
+}
+
+// String is a line of the list.
+func (e entry) String() string {
+	return fmt.Sprintf("%d %d %d %s", e.inode, e.oldInode, e.oldMode, strconv.Quote(e.name))
+}
+
+// parseEntry reads one.
+func parseEntry(line string) (e entry, err error) {
+	var quoted string
+	if _, err = fmt.Sscanf(line, "%d %d %d %q", &e.inode, &e.oldInode, &e.oldMode, &quoted); err != nil {
+		return e, fmt.Errorf("%s: %.200q: %w: %w", listName, line, err, errdef.ErrCorrupt)
+	}
+	e.name = quoted
+	if _, base := split(e.name); base != e.name || e.name == "." || e.name == ".." || e.name == "" {
+		return e, fmt.Errorf("%s: %.200q is no name: %w", listName, e.name, errdef.ErrRefused)
+	}
+	return e, nil
+}
+
+// writeList makes a durable list of what is about to be renamed.
 func (s *state) writeList() error {
 	f, err := s.root.OpenFile(listName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -205,11 +279,11 @@ func (s *state) writeList() error {
 	for {
 		names, err := tree.Readdirnames(1000)
 		for _, name := range names {
-			fi, err := s.root.Lstat(treeName + "/" + name)
+			e, err := s.entry(name)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(w, "%d %s\n", inode(fi), strconv.Quote(name)) // Flush tells
+			fmt.Fprintln(w, e) // Flush tells
 		}
 		if errors.Is(err, io.EOF) {
 			break
@@ -232,7 +306,7 @@ func (s *state) writeList() error {
 }
 
 // entries goes through the list. A list without its end was not done when the run ended, so nothing of it was: it is empty.
-func (s *state) entries(do func(name string, inode uint64) error) error {
+func (s *state) entries(do func(entry) error) error {
 	f, err := s.root.Open(listName)
 	if err != nil {
 		return err
@@ -248,16 +322,11 @@ func (s *state) entries(do func(name string, inode uint64) error) error {
 			if whole = lines.Text() == "end"; pass == 0 || whole {
 				continue
 			}
-			number, quoted, _ := strings.Cut(lines.Text(), " ")
-			ino, err := strconv.ParseUint(number, 10, 64)
-			name, err2 := strconv.Unquote(quoted)
-			if err := errors.Join(err, err2); err != nil {
-				return fmt.Errorf("%s: %w", listName, err)
+			e, err := parseEntry(lines.Text())
+			if err != nil {
+				return err
 			}
-			if _, base := split(name); base != name || name == "." || name == ".." || name == "" {
-				return fmt.Errorf("%s: %.200q is no name: %w", listName, name, errdef.ErrRefused)
-			}
-			if err := do(name, ino); err != nil {
+			if err := do(e); err != nil {
 				return err
 			}
 		}
@@ -274,26 +343,30 @@ func (s *state) entries(do func(name string, inode uint64) error) error {
 // rollBack takes back what a list tells of. It can be broken off and done again at any moment: an entry is ours while it is no
 // longer in the tree, and what it replaced comes back only when it is there again.
 func (s *state) rollBack() error {
-	err := s.entries(func(name string, ino uint64) error {
-		inTree := treeName + "/" + name
+	err := s.entries(func(e entry) error {
+		inTree := treeName + "/" + e.name
 		if _, err := s.root.Lstat(inTree); errors.Is(err, fs.ErrNotExist) {
-			fi, err := s.root.Lstat(name)
+			fi, err := s.root.Lstat(e.name)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 			case err != nil:
 				return err
-			case inode(fi) != ino: // somebody has made another meanwhile, and keeps it
+			case inode(fi) != e.inode: // somebody has made another meanwhile, and keeps it
 				return nil
 			default:
-				if err := s.moveOurs(fi, name, inTree); err != nil {
+				if err := s.moveOurs(fi, e.name, inTree); err != nil {
 					return err
 				}
 			}
 		}
-		if _, err := s.root.Lstat(oldName + "/" + name); err != nil {
-			return unless(err, fs.ErrNotExist)
+		if _, err := s.root.Lstat(oldName + "/" + e.name); err == nil {
+			if err := renameNew(s.root, oldName+"/"+e.name, e.name); err != nil {
+				return unless(err, fs.ErrExist)
+			}
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		return unless(renameNew(s.root, oldName+"/"+name, name), fs.ErrExist)
+		return s.restore(e)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no list
@@ -305,6 +378,21 @@ func (s *state) rollBack() error {
 		return err
 	}
 	return s.root.Remove(listName)
+}
+
+// restore gives a folder that came back the mode that it had, if it had to become writable to move.
+func (s *state) restore(e entry) error {
+	if !e.oldMode.IsDir() {
+		return nil
+	}
+	fi, err := s.root.Lstat(e.name)
+	if err != nil {
+		return unless(err, fs.ErrNotExist)
+	}
+	if inode(fi) != e.oldInode || fi.Mode() == e.oldMode {
+		return nil
+	}
+	return s.root.Chmod(e.name, e.oldMode&^fs.ModeDir)
 }
 
 // moveOurs renames an entry that has its mode already, which may forbid it to move.

@@ -7,7 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sync makes the whole filesystem durable at once: a flush for each of many small files takes many times as long.
+// few is up to how many files, and folders, are made durable one by one. To flush the whole filesystem waits for whatever
+// anybody else has written to it; to flush each of many small files takes many times as long as the archive does.
+const few = 32
+
+// sync makes the whole filesystem durable at once.
 func (s *state) sync() error {
 	d, err := s.root.Open(Hidden)
 	if err != nil {
@@ -16,8 +20,6 @@ func (s *state) sync() error {
 	defer d.Close()
 	return unix.Syncfs(int(d.Fd()))
 }
-
-func syncEach(*os.File) error { return nil }
 
 // renameNew renames within root, and never over anything: that is fs.ErrExist.
 func renameNew(root *os.Root, from, to string) error {

@@ -15,7 +15,7 @@ import (
 )
 
 // least is how many archives there must be, so that a list which got lost is noticed.
-const least = 80
+const least = 100
 
 type hostile struct {
 	Name string   `json:"name"`
@@ -24,10 +24,12 @@ type hostile struct {
 	Args []string `json:"args"`
 }
 
-// TestHostile unpacks every archive that the program craft writes, beside a folder that they aim at.
+// TestHostile unpacks every archive that the program craft writes, beside a folder that they aim at. Nothing may change there,
+// nor any call have tried to: all are traced.
 func TestHostile(t *testing.T) {
+	proc.Need(t, "strace")
 	bin := proc.TestBinary(t)
-	top := t.TempDir()
+	top, trace := t.TempDir(), filepath.Join(t.TempDir(), "trace")
 	outside, target, tars := filepath.Join(top, "outside"), filepath.Join(top, "target"), filepath.Join(top, "tars")
 	canaries(t, outside)
 	for _, d := range []string{target, tars} {
@@ -43,7 +45,7 @@ func TestHostile(t *testing.T) {
 	before, kept := snapshot(t, outside), snapshot(t, target)
 	for i, h := range list {
 		args := append([]string{bin, "import", "--content", "archive", "--progress", "none", filepath.Join(tars, fmt.Sprintf("%d.tar", i)), target}, h.Args...)
-		r, err := proc.Run(t.Context(), proc.Command{Args: args})
+		r, err := proc.Run(t.Context(), traced(proc.Command{Args: args}, trace))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,6 +58,9 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: %q does not say %q", h.Name, r.Stderr, h.Says)
 		case r.Wall > 10*time.Second:
 			t.Errorf("%s took %v", h.Name, r.Wall)
+		}
+		if err := noStrays(trace, target, outside); err != nil {
+			t.Errorf("%s: outside of the target: %v", h.Name, err)
 		}
 		if d := differ(before, snapshot(t, outside)); d != "" {
 			t.Fatalf("%s: outside has changed: %s", h.Name, d)

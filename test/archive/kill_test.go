@@ -5,6 +5,7 @@ package archive
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,53 +17,43 @@ import (
 )
 
 // TestKill ends extractions with SIGKILL and wants one of two things: all of the new content without the hidden folder, or the
-// hidden folder, which the next run drops.
+// hidden folder. Then it drops what was left, and wants what was there before; or it unpacks another archive, and wants that
+// alone.
 func TestKill(t *testing.T) {
 	bin := proc.TestBinary(t)
 	top := t.TempDir()
-	file, target := filepath.Join(top, "a.tar"), filepath.Join(top, "target")
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for i := range 200 {
-		content := strings.Repeat(fmt.Sprint(i), 100)
-		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d%d/f", i), Mode: 0o644, Size: int64(len(content))}); err != nil {
-			t.Fatal(err)
+	target := filepath.Join(top, "target")
+	one, other := numbered(t, filepath.Join(top, "one.tar"), 20, 10), numbered(t, filepath.Join(top, "other.tar"), 40, 1)
+	command := func(args ...string) proc.Command {
+		return proc.Command{Args: append([]string{bin, "import", "--content", "archive", "--progress", "none"}, args...)}
+	}
+	done := func(args ...string) time.Duration {
+		t.Helper()
+		r, err := proc.Run(t.Context(), command(args...))
+		if err != nil || r.Exit != 0 {
+			t.Fatal(args, err, r.Stderr)
 		}
-		if _, err := w.Write([]byte(content)); err != nil {
-			t.Fatal(err)
-		}
+		return r.Wall
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(target, "d100"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(target, "d100", "old"), []byte("old"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{bin, "import", "--content", "archive", "--force", "--progress", "none", file, target}
-	whole, err := proc.Run(t.Context(), proc.Command{Args: args})
-	if err != nil || whole.Exit != 0 {
-		t.Fatal(err, whole.Stderr)
-	}
-	if err := reset(target); err != nil {
-		t.Fatal(err)
-	}
+	// What the second archive makes of the same names, and of those that the first one leaves alone.
+	reset(t, target)
+	done("--force", other, target)
+	second := contents(t, target)
+	reset(t, target)
+	wall := done("--force", one, target)
+	first := contents(t, target)
+	reset(t, target)
 	before := snapshot(t, target)
-	killed, old, renewed := 0, 0, 0
+	killed, old, renewed, mixed := 0, 0, 0, 0
 	const runs = 20
 	for i := range runs {
-		p, err := proc.Start(t.Context(), proc.Command{Args: args})
+		p, err := proc.Start(t.Context(), command("--force", one, target))
 		if err != nil {
 			t.Fatal(err)
 		}
 		select {
 		case <-p.Done():
-		case <-time.After(whole.Wall * time.Duration(i+1) / runs):
+		case <-time.After(wall * time.Duration(i+1) / runs):
 		}
 		if err := p.Signal(os.Kill); err != nil {
 			t.Fatal(err)
@@ -71,32 +62,34 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !r.Signal {
-			if r.Exit != 0 {
-				t.Fatalf("exit %d: %s", r.Exit, r.Stderr)
-			}
-		} else {
+		if !r.Signal && r.Exit != 0 {
+			t.Fatalf("exit %d: %s", r.Exit, r.Stderr)
+		}
+		if r.Signal {
 			killed++
 		}
-		if _, err := os.Lstat(filepath.Join(target, ".cdictl-archive")); err == nil {
-			if _, err := proc.Tool(t.Context(), bin, "import", "--content", "archive", "--discard", file, target); err != nil {
-				t.Fatal(err)
+		_, err = os.Lstat(filepath.Join(target, ".cdictl-archive"))
+		hidden := err == nil
+		if hidden && i%2 == 1 {
+			done("--force", other, target)
+			if d := differ(second, contents(t, target)); d != "" {
+				t.Fatalf("run %d: another archive behind a killed one: %s", i, d)
 			}
-		}
-		now := snapshot(t, target)
-		if _, err := os.Lstat(filepath.Join(target, "d0")); err == nil {
-			if n := len(now); n != 401 {
-				t.Fatalf("run %d: %d entries of 401", i, n)
-			}
-			renewed++
-			// As it was before, for the next.
-			if err := reset(target); err != nil {
-				t.Fatal(err)
-			}
+			mixed++
+			reset(t, target)
 			before = snapshot(t, target)
 			continue
 		}
-		if d := differ(before, now); d != "" {
+		if hidden {
+			done("--discard", one, target)
+		}
+		if d := differ(first, contents(t, target)); d == "" {
+			renewed++
+			reset(t, target)
+			before = snapshot(t, target)
+			continue
+		}
+		if d := differ(before, snapshot(t, target)); d != "" {
 			t.Fatalf("run %d: neither old nor new: %s", i, d)
 		}
 		old++
@@ -104,15 +97,58 @@ func TestKill(t *testing.T) {
 	if killed < runs/4 {
 		t.Errorf("only %d of %d runs were killed", killed, runs)
 	}
-	t.Logf("%d of %d runs were killed; %d left the old content, %d the new", killed, runs, old, renewed)
+	t.Logf("%d of %d runs were killed; %d left the old content, %d the new, %d were followed by another archive", killed, runs, old, renewed, mixed)
 }
 
-func reset(target string) error {
-	if err := os.RemoveAll(target); err != nil {
-		return err
+// numbered makes an archive of folders with files in them, and returns its path.
+func numbered(t *testing.T, path string, folders, files int) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range folders * files {
+		content := strings.Repeat(fmt.Sprint(i), 100)
+		h := &tar.Header{Name: fmt.Sprintf("d%d/f%d", i/files, i%files), Mode: 0o644, Size: int64(len(content))}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.MkdirAll(filepath.Join(target, "d100"), 0o755); err != nil {
-		return err
+	if err := errors.Join(w.Close(), os.WriteFile(path, b.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
 	}
-	return os.WriteFile(filepath.Join(target, "d100", "old"), []byte("old"), 0o600)
+	return path
+}
+
+// contents are the files in dir by path.
+func contents(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			all[path] = "a folder"
+			return err
+		}
+		b, err := os.ReadFile(path)
+		all[path] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// reset makes target anew, with something that archives replace and something that they do not.
+func reset(t *testing.T, target string) {
+	t.Helper()
+	err := os.RemoveAll(target)
+	for _, name := range []string{"d10/old", "kept/old"} {
+		path := filepath.Join(target, name)
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte("old"), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -45,6 +45,12 @@ func snapshot(t *testing.T, dir string) map[string]string {
 				first[st.Ino] = rel
 			}
 			b, err := os.ReadFile(path)
+			if err == nil && st.Blocks*512 < st.Size {
+				// The blocks of its map are counted when it is on disk.
+				if err = flush(path); err == nil {
+					err = unix.Lstat(path, &st)
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -66,6 +72,15 @@ func snapshot(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+func flush(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 func xattrs(path string) (string, error) {

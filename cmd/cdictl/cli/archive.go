@@ -13,7 +13,6 @@ import (
 	"github.com/cdictl/cdictl/lib/importer"
 	"github.com/cdictl/cdictl/lib/progress"
 	"github.com/cdictl/cdictl/lib/source"
-	"github.com/cdictl/cdictl/lib/source/byurl"
 )
 
 // contentFlags say what a source holds, and how an archive is unpacked.
@@ -85,10 +84,11 @@ func (a *app) extract(ctx context.Context, t *transferFlags, f *contentFlags, sr
 		return err
 	}
 	req.Limits.Entries = f.entries
-	by := byurl.Options{Stdin: a.in}
-	if by.HTTP, err = t.http.options(); err != nil {
+	by, err := t.http.byURL(a.in)
+	if err != nil {
 		return err
 	}
+	by.Registry.Limits = req.Limits
 	if req.Source, err = a.source(src, by); err != nil {
 		return err
 	}

@@ -31,11 +31,14 @@ or - for stdout.
 
 A qcow2 has its tables before its data, so that it can be read as it streams. The same disk makes the same bytes, whatever
 the number of --workers. To stdout IN is read twice. An IN that only comes in order is copied to a hidden sparse file
-first, beside OUT or in --scratch.`,
+first, beside OUT or in --scratch.
+
+IN can be blank:, an empty disk of --size bytes.`,
 		Example: `%[1]s convert server.qcow2 disk.img
 %[1]s convert --snapshot before-upgrade server.qcow2 old.img
 %[1]s convert --allow-backing . overlay.qcow2 flat.img
-%[1]s convert -O qcow2 --compress zstd disk.img server.qcow2`,
+%[1]s convert -O qcow2 --compress zstd disk.img server.qcow2
+%[1]s convert -O qcow2 blank: empty.qcow2 --size 10Gi`,
 		Args: arguments("IN", "OUT"),
 	}
 	t.register(c, timeoutUsage)
@@ -44,7 +47,7 @@ first, beside OUT or in --scratch.`,
 	choose(c.Flags(), &w.compress, "compress", "", "compress the clusters of a qcow2", "none", "zlib", "zstd")
 	c.Flags().Var(&w.clusterSize, "cluster-size", "cluster size of a qcow2, a power of two from 512 to 2Mi (default 64Ki)")
 	return a.command(c, func(c *cobra.Command, args []string) error {
-		f, err := w.check(&t)
+		f, err := w.check(&t, args[0])
 		if err != nil {
 			return usage(c, err)
 		}
@@ -56,8 +59,11 @@ first, beside OUT or in --scratch.`,
 	})
 }
 
+// emptyDisk is the source that has its size from --size.
+const emptyDisk = "blank:"
+
 // check finds the format, and refuses flags that mean nothing for it.
-func (w *writeFlags) check(t *transferFlags) (format.Format, error) {
+func (w *writeFlags) check(t *transferFlags, src string) (format.Format, error) {
 	f, err := format.ByName(w.format)
 	if err != nil || !f.Writable() && w.format != "raw" {
 		return f, errdef.WithHint(usagef("output format %q cannot be written, only raw and qcow2", clean(w.format)), "qemu-img convert -f raw -O FORMAT makes others out of a raw disk")
@@ -65,7 +71,7 @@ func (w *writeFlags) check(t *transferFlags) (format.Format, error) {
 	switch {
 	case w.format == "raw" && (w.compress.value != "none" || w.clusterSize != 0):
 		return f, usagef("--compress and --cluster-size are for -O qcow2")
-	case w.format != "raw" && (t.disk.size != 0 || t.disk.preallocate || t.disk.explain || t.disk.discard):
+	case w.format != "raw" && (t.disk.size != 0 && src != emptyDisk || t.disk.preallocate || t.disk.explain || t.disk.discard):
 		return f, errdef.WithHint(usagef("--size, --preallocate, --explain and --discard are for raw disks"), "cdictl resize grows a qcow2")
 	}
 	return f, nil

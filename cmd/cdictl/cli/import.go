@@ -14,7 +14,7 @@ func (a *app) importCommand() *cobra.Command {
 		Long: `Makes a raw disk out of a disk image, here or in a cluster.
 
 SOURCE is http://…, https://…, file://…, a path, - for stdin, or a container disk: docker://…, oci:FOLDER,
-oci-archive:FILE, docker-archive:FILE, each with :NAME behind it. Its format (raw, qcow2, fixed VHD) and compression
+oci-archive:FILE, docker-archive:FILE, each with :NAME behind it; or blank:, an empty disk of --size bytes. Its format (raw, qcow2, fixed VHD) and compression
 (gzip, xz, zstd, bzip2) are found by content, never by name.
 
 TARGET is a new file, a block device (on Linux), or - for stdout. A file is sparse and appears only when it is complete,
@@ -42,6 +42,9 @@ cause.`,
 
 # a compressed raw image, grown to 40 GiB
 %[1]s import https://host.example/appliance.raw.xz disk.img --size 40Gi
+
+# an empty disk, on a filesystem that gives it all of its room now
+%[1]s import blank: disk.img --size 10Gi --preallocate
 
 # the disk in a container image
 %[1]s import docker://quay.io/containerdisks/fedora:latest disk.img --platform linux/amd64

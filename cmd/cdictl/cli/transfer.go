@@ -163,7 +163,7 @@ func (a *app) request(ctx context.Context, t *transferFlags, src, dst string, o 
 			return r, err
 		}
 	}
-	by.Registry.Limits = r.Limits
+	by.Registry.Limits, by.Size = r.Limits, r.Size
 	if r.Source, err = a.source(src, by); err != nil {
 		return r, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/source"
+	"github.com/cdictl/cdictl/lib/source/blanksource"
 	"github.com/cdictl/cdictl/lib/source/filesource"
 	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
@@ -28,12 +29,14 @@ type Options struct {
 	GCS gcssource.Options
 	// Registry is for container disks; its HTTP is the one above.
 	Registry registrysource.Options
+	// Size is that of the empty disk that "blank:" names; 0: it is refused.
+	Size int64
 	// Stdin is what "-" reads; nil: "-" is refused.
 	Stdin io.Reader
 }
 
 // known is what Parse takes, for hints.
-const known = "a source is an http://, https://, s3:// or gs:// URL, a file:// URL, a path, - for standard input, or a container disk: docker://, oci:, oci-archive:, docker-archive:"
+const known = "a source is an http://, https://, s3:// or gs:// URL, a file:// URL, a path, - for standard input, or a container disk: docker://, oci:, oci-archive:, docker-archive:; blank: is an empty disk"
 
 // Parse returns the source that name means. It opens nothing. What it cannot read is errdef.ErrUsage; the error does
 // not repeat the name, which may hold a password.
@@ -59,6 +62,8 @@ func Parse(name string, o Options) (source.Source, error) {
 	case slices.Contains(registrysource.Schemes, scheme):
 		o.Registry.HTTP = o.HTTP
 		return registrysource.New(name, o.Registry)
+	case scheme == "blank":
+		return blank(rest, o.Size)
 	case scheme == "file":
 		path, err := filePath(rest)
 		if err != nil {
@@ -107,6 +112,18 @@ func filePath(rest string) (string, error) {
 		return filepath.FromSlash(strings.TrimPrefix(u.Path, "/")), nil
 	}
 	return u.Path, nil
+}
+
+// blank is an empty disk. Its size is no part of the name, because it is also that of the target.
+func blank(rest string, size int64) (source.Source, error) {
+	const how = "an empty disk of 10 GiB: blank: with --size 10Gi"
+	switch {
+	case rest != "":
+		return nil, errdef.WithHint(fmt.Errorf("nothing follows blank: in the name of an empty disk: %w", errdef.ErrUsage), how)
+	case size <= 0:
+		return nil, errdef.WithHint(fmt.Errorf("an empty disk has no size of its own: %w", errdef.ErrUsage), how)
+	}
+	return blanksource.New(size), nil
 }
 
 // hinted says how an object is named, unless err knows better.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	o := Options{Stdin: strings.NewReader("")}
+	o := Options{Stdin: strings.NewReader(""), Size: 1 << 20}
 	for name, want := range map[string]string{
 		"disk.img":                   "disk.img",
 		"./a:b":                      "./a:b",
@@ -36,6 +36,8 @@ func TestParse(t *testing.T) {
 		"oci-archive:a.tar:v1":       "oci-archive:a.tar:v1",
 		"docker-archive:a.tar":       "docker-archive:a.tar",
 		"oci:dir":                    "oci:dir",
+		"blank:":                     "an empty disk of 1048576 bytes",
+		"blank:10Gi":                 "usage",
 		"oci:":                       "usage",
 		"file://other/a":             "usage",
 		"file:relative":              "usage",
