@@ -48,26 +48,34 @@ func TestDocs(t *testing.T) {
 		t.Fatalf("only %d pages", len(pages))
 	}
 	v := newVillage(t)
+	var ran []example
 	for _, page := range pages {
 		commands := examples(t, page)
 		if len(commands) < 2 {
 			t.Errorf("%s has %d examples", page, len(commands))
 		}
 		for i, c := range commands {
-			t.Run(fmt.Sprintf("%s/%d", filepath.Base(page), i+1), func(t *testing.T) { v.run(t, c, filepath.Base(page)) })
+			ran = append(ran, example{fmt.Sprintf("%s/%d", filepath.Base(page), i+1), c, filepath.Base(page)})
 		}
 	}
 	var kinds []struct{ Example, Page string }
 	must(t, json.Unmarshal([]byte(tool(t, v.bin, "sources", "-o", "json")), &kinds))
 	for _, k := range kinds {
-		t.Run("sources/"+k.Page, func(t *testing.T) {
-			if _, err := os.Stat(filepath.Join(root, "docs", "sources", k.Page)); err != nil {
-				t.Error(err)
-			}
-			v.run(t, k.Example, k.Page)
+		if _, err := os.Stat(filepath.Join(root, "docs", "sources", k.Page)); err != nil {
+			t.Error(err)
+		}
+		ran = append(ran, example{"cdictl sources/" + k.Page, k.Example, k.Page})
+	}
+	for _, e := range ran {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			v.run(t, e.command, e.page)
 		})
 	}
 }
+
+// An example is a command of a page.
+type example struct{ name, command, page string }
 
 // examples are the commands of a page.
 func examples(t *testing.T, page string) (commands []string) {
@@ -104,6 +112,7 @@ func newVillage(t *testing.T) *village {
 	}
 	_, _ = disk(t, v.dir, 4<<20, 1<<20)
 	must(t, os.Rename(at("disk.qcow2"), at("debian-13.qcow2")))
+	must(t, os.Remove(at("disk.raw.gz"))) // an example makes it
 	var err error
 	v.disk, err = os.ReadFile(at("disk.raw"))
 	must(t, err)
@@ -245,7 +254,11 @@ func startNames(t *testing.T, hosts map[string]http.Handler) (proxy string, ca [
 func (v *village) run(t *testing.T, command, page string) {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, os.CopyFS(dir, os.DirFS(v.dir)))
+	files, err := os.ReadDir(v.dir)
+	must(t, err)
+	for _, f := range files { // an example reads these, and writes under other names
+		must(t, os.Symlink(filepath.Join(v.dir, f.Name()), filepath.Join(dir, f.Name())))
+	}
 	r, err := proc.Run(t.Context(), proc.Command{Args: []string{"bash", "-euo", "pipefail", "-c", command}, Dir: dir,
 		Env: append([]string{"HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_CACHE_HOME=" + dir, "XDG_RUNTIME_DIR=" + dir}, v.env...)})
 	must(t, err)
@@ -260,9 +273,6 @@ func (v *village) run(t *testing.T, command, page string) {
 			return err
 		},
 		"disk.raw.gz": func(path string) error {
-			if !strings.Contains(command, ">disk.raw.gz") {
-				return os.ErrNotExist // it was there before
-			}
 			_, err := proc.Tool(t.Context(), "gzip", "-t", path)
 			return err
 		},
@@ -272,7 +282,7 @@ func (v *village) run(t *testing.T, command, page string) {
 		switch err := check(filepath.Join(dir, name)); {
 		case err == nil:
 			made++
-		case !os.IsNotExist(err) && !strings.Contains(err.Error(), "No such file"):
+		case !os.IsNotExist(err) && !strings.Contains(strings.ToLower(err.Error()), "no such file") && !strings.Contains(err.Error(), "Could not open"):
 			t.Errorf("%s\n%s: %v", command, name, err)
 		}
 	}
