@@ -7,6 +7,7 @@ package source
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/cdictl/cdictl/lib/limits"
@@ -69,6 +70,12 @@ type Blob interface {
 type Starter interface {
 	// StartAt makes the first Read begin at off, within the content. It is called before that, once.
 	StartAt(off int64) error
+}
+
+// A Filer is a Blob that is a file of this machine, whose storage another file may share instead of a copy.
+type Filer interface {
+	// File is the open file. It stays the Blob's, and its offset has no meaning.
+	File() *os.File
 }
 
 // Info is what a source knows of its content.

@@ -72,6 +72,16 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 		if err != nil {
 			return err
 		}
+		if x.Kind == image.Data && c.o.Clone != nil {
+			n, err := c.clone(ctx, x)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				off += n
+				continue
+			}
+		}
 		next := min((off/seg+1)*seg, size)
 		if x.Kind.IsZero() && x.End() >= next {
 			// Whole segments of zeros; what is left of the extent shares a segment with data.
@@ -114,6 +124,24 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 		off = next
 	}
 	return nil
+}
+
+// cloneStep bounds what is cloned between two looks at the context.
+const cloneStep = 1 << 30
+
+// clone shares the storage of what x begins with, and returns how much that is. Zeros in it are not looked for: they take
+// no room of their own.
+func (c *copier) clone(ctx context.Context, x image.Extent) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := c.o.Clone(x.Start, min(x.Length, cloneStep))
+	if err != nil {
+		return 0, c.o.writeError(err)
+	}
+	c.stats.cloned.Add(n)
+	c.o.Tracker.AddVirtual(n)
+	return n, nil
 }
 
 func (c *copier) next(off, max int64) (image.Extent, error) {

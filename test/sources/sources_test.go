@@ -164,6 +164,7 @@ type answer struct {
 	Passes                                  int
 	StoredSize, BytesFetched, BytesSpooled  int64
 	BytesHeldMax, BytesWritten, VirtualSize int64
+	BytesCloned                             int64
 	Seconds                                 float64
 }
 
