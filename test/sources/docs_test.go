@@ -231,13 +231,13 @@ func startNames(t *testing.T, hosts map[string]http.Handler) (proxy string, ca [
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		defer up.Close()
+		defer func() { _ = up.Close() }()
 		w.WriteHeader(http.StatusOK)
 		down, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer down.Close()
+		defer func() { _ = down.Close() }()
 		go func() {
 			_, _ = io.Copy(up, buf)
 			_ = up.Close()

@@ -16,7 +16,7 @@ func (d *disk) Clone(f *os.File, off, n int64) (int64, error) {
 		return 0, nil
 	}
 	d.written.mark(off, n) // first: a clone that fails may have come some way
-	if err := cloneRange(d.f, f, off, n); err != nil {
+	if cloneRange(d.f, f, off, n) != nil {
 		d.noClone.Store(true)
 		return 0, nil
 	}

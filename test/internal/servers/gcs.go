@@ -31,18 +31,22 @@ func (g *GCS) Put(t testing.TB, name, path string) {
 	send(t, http.MethodPost, g.URL+"/upload/storage/v1/b/images/o?uploadType=media&name="+url.QueryEscape(name), "application/octet-stream", b)
 }
 
-// send makes a request that has to succeed.
-func send(t testing.TB, method, u, kind string, body []byte) *http.Response {
+// send makes a request that has to succeed, and returns where its answer points.
+func send(t testing.TB, method, u, kind string, body []byte) *url.URL {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, u, bytes.NewReader(body))
 	must(t, err)
 	r.Header.Set("Content-Type", kind)
 	resp, err := http.DefaultClient.Do(r)
 	must(t, err)
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if resp.StatusCode/100 != 2 {
 		t.Fatalf("%s %s: %s %s", method, u, resp.Status, said)
 	}
-	return resp
+	at, err := resp.Location()
+	if err != nil {
+		return nil // most have none
+	}
+	return at
 }
