@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
@@ -63,8 +64,15 @@ func (j *job) convert(ctx context.Context) error {
 		co.From = j.record.Point
 	}
 	if d := j.durable; d != nil {
-		co.Due = func() bool { return d.Due() && (j.codec == "" || j.points.any()) }
-		co.Save = func(p *journal.Point) error { return d.Checkpoint(j.convertPoint(p), true) }
+		var next time.Time // after a place was asked for that was not noted yet; what waits for the answer stands still
+		co.Due = func() bool { return d.Due() && (j.codec == "" || j.points.any()) && !time.Now().Before(next) }
+		co.Save = func(p *journal.Point) error {
+			if p = j.convertPoint(p); p == nil {
+				next = time.Now().Add(time.Second)
+				return nil
+			}
+			return d.Checkpoint(p, true)
+		}
 	}
 	switch {
 	case j.again():
@@ -98,11 +106,17 @@ func (j *job) convertPoint(p *journal.Point) *journal.Point {
 	if p.Stored > 0 || p.Hashed > 0 {
 		return p // of the first pass
 	}
+	at := j.points.before(p.Pos)
 	if off, state, ok := j.verifier.Mark(p.Pos); ok && j.codec == "" {
-		p.Stored, p.Out, p.Hashed, p.Hash = off, off, off, state
-	} else if at := j.points.before(p.Pos); at != nil {
-		p.Stored, p.Out, p.Codec, p.Hashed, p.Hash = at.Stored, at.Out, at.Codec, at.Hashed, at.Hash
+		at = &journal.Point{Stored: off, Out: off, Hashed: off, Hash: state}
 	}
+	if at == nil {
+		return p
+	}
+	if at = j.withSource(at); at == nil {
+		return nil
+	}
+	p.Stored, p.Out, p.Codec, p.Hashed, p.Hash, p.Source = at.Stored, at.Out, at.Codec, at.Hashed, at.Hash, at.Source
 	return p
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // recordHead is what lies before a record's body: magic and checksum.
-const recordHead = len("cdictl part 1\n") + sha256.Size
+const recordHead = len("cdictl part 2\n") + sha256.Size
 
 // FuzzRecord lets a journal say anything of a stream's tables and of what is held of it. Somebody who can write beside the
 // part can make the checksum right, too.

@@ -131,7 +131,7 @@ func (c *opened) peek(r io.Reader, ra io.ReaderAt) error {
 func (c *opened) decode(codec compress.Codec) error {
 	l := c.opts.Limits
 	o := compress.Options{Window: l.Window, Expansion: l.Expansion, Workers: l.Workers}
-	if c.opts.points && c.codec == "" && c.random != nil {
+	if _, marks := c.blob.(source.Marker); c.opts.points && c.codec == "" && (c.random != nil || marks) {
 		known, v := &points{}, c.verifier
 		c.points = known
 		o.OnPoint = func(p compress.Point) { known.add(p, v) }

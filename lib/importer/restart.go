@@ -79,11 +79,7 @@ func (c *opened) restart(ctx context.Context, p *journal.Point, want verify.Dige
 			return err
 		}
 	}
-	s, ok := c.blob.(source.Starter)
-	if !ok {
-		return fmt.Errorf("the source gives no ranges any more: %w", errdef.ErrChanged)
-	}
-	if err := s.StartAt(p.Hashed); err != nil {
+	if err := startAt(c.blob, p); err != nil {
 		return err
 	}
 	c.verifier = verify.NewReader(c.blob, want)
@@ -111,6 +107,17 @@ func (c *opened) restart(ctx context.Context, p *journal.Point, want verify.Dige
 	}
 	c.decoder, c.content = r, behind(r, p.Pos-p.Out)
 	return nil
+}
+
+// startAt makes b begin where the hash of p was.
+func startAt(b source.Blob, p *journal.Point) error {
+	switch b := b.(type) {
+	case source.Marker:
+		return b.StartWith(p.Source, p.Hashed)
+	case source.Starter:
+		return b.StartAt(p.Hashed)
+	}
+	return fmt.Errorf("the source gives no ranges any more: %w", errdef.ErrChanged)
 }
 
 // reopen opens the source once more, as it was.

@@ -76,6 +76,12 @@ func (j *job) leave(ctx context.Context, err error) error {
 func (j *job) restarts() (where string, ok bool) {
 	_, keeps := j.req.Target.(sink.Resumer)
 	_, starts := j.blob.(source.Starter)
+	stopped := "where it stopped"
+	if m, ok := j.blob.(source.Marker); ok {
+		if stopped, starts = m.Marks(); !starts {
+			return stopped, false
+		}
+	}
 	codec, _ := compress.ByName(j.codec)
 	switch {
 	case !keeps:
@@ -95,7 +101,7 @@ func (j *job) restarts() (where string, ok bool) {
 	case plan.Stream, plan.StreamConvert:
 		switch {
 		case j.codec == "" && starts:
-			return "where it stopped", true
+			return stopped, true
 		case codec.Points() && starts:
 			return pointText(codec), true
 		case j.codec != "" && !codec.Points():
@@ -223,7 +229,7 @@ func (j *job) sane(rec *journal.Record) string {
 		return "its record passes the end of the disk"
 	case j.plan.Route == plan.Direct:
 		return ""
-	case p == nil:
+	case p == nil, len(p.Source) == 0 && j.marks():
 		return "it had come to no place to begin at"
 	case j.plan.Route == plan.Hashed && (p.Stored != p.Hashed || p.Stored == 0),
 		p.Hashed > p.Stored || p.Stored > j.info.Size || p.Out > p.Pos || p.Pos > j.opts.Limits.VirtualSize,
@@ -239,6 +245,11 @@ func (j *job) sane(rec *journal.Record) string {
 		}
 	}
 	return ""
+}
+
+func (j *job) marks() bool {
+	_, ok := j.blob.(source.Marker)
+	return ok
 }
 
 // saveStep and segment are those of package transfer; tests of small disks want less.
@@ -273,13 +284,25 @@ func (j *job) streamPoint(done *journal.Extents) *journal.Point {
 		return nil
 	}
 	if j.codec != "" {
-		return j.points.before(limit)
+		return j.withSource(j.points.before(limit))
 	}
 	off, state, ok := j.verifier.Mark(limit)
 	if !ok {
 		return nil
 	}
-	return &journal.Point{Stored: off, Out: off, Pos: off, Hashed: off, Hash: state}
+	return j.withSource(&journal.Point{Stored: off, Out: off, Pos: off, Hashed: off, Hash: state})
+}
+
+// withSource adds to p what the source has to know; nil if it has noted nothing that far.
+func (j *job) withSource(p *journal.Point) *journal.Point {
+	m, ok := j.blob.(source.Marker)
+	if !ok || p == nil {
+		return p
+	}
+	if p.Source, ok = m.Mark(p.Hashed); !ok {
+		return nil
+	}
+	return p
 }
 
 // goOn makes content begin where j.record says. Without a record it does nothing.

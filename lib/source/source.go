@@ -78,6 +78,18 @@ type Filer interface {
 	File() *os.File
 }
 
+// A Marker is a Blob that proves its content at the end, by more than the content: so it begins elsewhere only with what it
+// has noted there.
+type Marker interface {
+	// Marks says in words where places are noted; ok is false, and where the reason, if none are.
+	Marks() (where string, ok bool)
+	// Mark returns what was noted at the last place at or before off, in bytes for another process; ok is false if there is
+	// none. Places before it are forgotten. It may be called beside Read, and after Close.
+	Mark(off int64) (state []byte, ok bool)
+	// StartWith makes Read go on at off, by what Mark has returned for it. Nobody reads then.
+	StartWith(state []byte, off int64) error
+}
+
 // Info is what a source knows of its content.
 type Info struct {
 	// Size is the stored size, -1 where only the end tells.

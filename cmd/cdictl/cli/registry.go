@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -33,7 +34,16 @@ func (r *registryFlags) register(to *pflag.FlagSet) {
 // options are those of a container disk by the flags.
 func (r *registryFlags) options() registrysource.Options {
 	return registrysource.Options{AuthFile: r.authFile, Platform: r.platform, Path: r.path, Policy: r.policy,
-		RegistriesConf: os.Getenv("CONTAINERS_REGISTRIES_CONF")}
+		RegistriesConf: os.Getenv("CONTAINERS_REGISTRIES_CONF"), CertsDirs: certsDirs()}
+}
+
+// certsDirs are where podman and docker look for a registry's certificates.
+func certsDirs() []string {
+	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if home, err := os.UserHomeDir(); err == nil {
+		dirs = append([]string{filepath.Join(home, ".config", "containers", "certs.d")}, dirs...)
+	}
+	return dirs
 }
 
 // password is all of stdin but the line break at its end.

@@ -40,6 +40,8 @@ type Point struct {
 	// Hashed is the place of Hash, the state of the running digest, at or before Stored. Nil: there is none.
 	Hashed int64
 	Hash   []byte
+	// Source is what the source has noted for going on at Hashed.
+	Source []byte
 	// Tables is the sum of the tables that a hashed file was understood by.
 	Tables []byte
 	// Pos is how much of the content was taken, Out or more. What follows is of a stream with tables: what they said, and
@@ -56,7 +58,7 @@ type Bytes struct {
 }
 
 // magic names the format and its version. Another version is another magic, and no record to this one.
-var magic = []byte("cdictl part 1\n")
+var magic = []byte("cdictl part 2\n")
 
 // number is the most that one number takes.
 const number = binary.MaxVarintLen64
@@ -66,7 +68,7 @@ func (p *Point) most() int {
 	if p == nil {
 		return 2 * number
 	}
-	n := 16*number + len(p.Codec) + len(p.Hash) + len(p.Tables)
+	n := 16*number + len(p.Codec) + len(p.Hash) + len(p.Source) + len(p.Tables)
 	for _, list := range [][]Bytes{p.Learnt, p.Held} {
 		for _, b := range list {
 			n += 2*number + len(b.Data)

@@ -15,7 +15,7 @@ import (
 func sample() *Record {
 	r := &Record{
 		Bind:  Bind{Source: "https://h/x.qcow2\n", Identity: `"e"`, Stored: 5, Format: "qcow2", Codec: "xz", Route: "stream-convert", Size: -1, Preallocate: true},
-		Point: &Point{Stored: 1 << 40, Out: 7, Codec: []byte{1, 2}, Hashed: 3, Hash: []byte("state"), Pos: 9, Learnt: []Bytes{{4, []byte("table")}}, Held: []Bytes{{6, []byte("x")}, {8, []byte("yz")}}},
+		Point: &Point{Stored: 1 << 40, Out: 7, Codec: []byte{1, 2}, Hashed: 3, Hash: []byte("state"), Source: []byte("place"), Pos: 9, Learnt: []Bytes{{4, []byte("table")}}, Held: []Bytes{{6, []byte("x")}, {8, []byte("yz")}}},
 	}
 	r.Done.Add(0, 10)
 	r.Done.Add(1<<50, 4096)

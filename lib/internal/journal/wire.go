@@ -39,7 +39,7 @@ func (w *writer) point(p *Point) {
 	for _, n := range []int64{p.Stored, p.Out, p.Hashed, p.Pos} {
 		w.number(n)
 	}
-	for _, b := range [][]byte{p.Codec, p.Hash, p.Tables} {
+	for _, b := range [][]byte{p.Codec, p.Hash, p.Source, p.Tables} {
 		w.bytes(b)
 	}
 	w.parts(p.Learnt)
@@ -106,7 +106,7 @@ func (r *reader) point() *Point {
 	for _, n := range []*int64{&p.Stored, &p.Out, &p.Hashed, &p.Pos} {
 		*n = r.number()
 	}
-	for _, b := range []*[]byte{&p.Codec, &p.Hash, &p.Tables} {
+	for _, b := range []*[]byte{&p.Codec, &p.Hash, &p.Source, &p.Tables} {
 		*b = r.bytes()
 	}
 	p.Learnt, p.Held = r.parts(), r.parts()

@@ -14,7 +14,7 @@ const headSize = 64 << 10
 // open makes the blob, asking for n bytes first.
 func (s *session) open(n int64) (source.Blob, error) {
 	count := s.failures()
-	a := ask{n: n, ranged: true}
+	a := ask{n: n, ranged: s.src.o.Form == nil}
 	for {
 		blob, err := s.try(&a)
 		if err == nil {

@@ -28,6 +28,9 @@ type Options struct {
 	// Pinned: the URL names its content by a digest, which the caller checks. What it gives never changes, so ranges need no
 	// validator, and mirrors need not agree on one.
 	Pinned bool
+	// Form, if not nil, is posted instead of asking for the content: for services that give tokens. Values
+	// whose name says that they are secret never appear in an error, and no redirect is followed.
+	Form url.Values
 	// Foreign: a server has chosen the URL, not the user. A link-local address is refused as behind a redirect.
 	Foreign bool
 	// Name is what people are shown instead of the URL.

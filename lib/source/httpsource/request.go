@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -134,9 +135,16 @@ func (s *session) hops(x *exchange, p place, a ask) error {
 
 // request is what is asked at p.
 func (s *session) request(x *exchange, p place, a ask) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(x.ctx, http.MethodGet, p.url.String(), nil)
+	method, body := http.MethodGet, io.Reader(nil)
+	if form := s.src.o.Form; form != nil {
+		method, body = http.MethodPost, strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(x.ctx, method, p.url.String(), body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	headers := []http.Header{s.src.plain}
 	if p.trusted {

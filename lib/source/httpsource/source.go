@@ -58,6 +58,16 @@ func New(rawURL string, o Options) (*Source, error) {
 			s.secrets.addBasic(s.proxy.User.Username(), pass)
 		}
 	}
+	if o.Form != nil {
+		s.o.MaxRedirects = -1
+	}
+	for name, values := range o.Form {
+		for _, v := range values {
+			if secretName(name) {
+				s.secrets.add(v, url.QueryEscape(v))
+			}
+		}
+	}
 	s.headers(u)
 	u.User = nil
 	s.url, s.name = u, display(u)

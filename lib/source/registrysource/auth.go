@@ -77,6 +77,7 @@ func parameters(s string) map[string]string {
 
 const (
 	maxToken = 256 << 10
+	clientID = "cdictl" // whom a token service sees
 	// A token is good for a minute where nothing else is said, and a shorter life means that too (Distribution's token
 	// specification, Token Response Fields).
 	tokenLife = time.Minute
@@ -110,6 +111,10 @@ func (a *authorizer) Authorize(r *http.Request) error {
 		return err
 	}
 	if !a.challenge.bearer {
+		if a.user.IdentityToken != "" {
+			return errdef.WithHint(fmt.Errorf("the credentials for %s are an identity token, and the registry wants a password: %w", reference.Domain(a.e.ref), errdef.ErrUnauthorized),
+				"log in with a user name and a password or an access token")
+		}
 		if a.user.Username != "" || a.user.Password != "" {
 			r.SetBasicAuth(a.user.Username, a.user.Password)
 		}
@@ -172,10 +177,6 @@ func credentials(file string, ref reference.Named) (types.DockerAuthConfig, erro
 			break
 		}
 	}
-	if c.IdentityToken != "" {
-		return c, errdef.WithHint(fmt.Errorf("the credentials for %s are an identity token, which is not exchanged yet: %w", reference.Domain(ref), errdef.ErrUnsupported),
-			"log in with a user name and a password or an access token")
-	}
 	return c, nil
 }
 
@@ -185,15 +186,23 @@ func (a *authorizer) fetch(ctx context.Context) error {
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !strings.HasPrefix(a.e.base, "http:")) {
 		return fmt.Errorf("the registry sends us for a token to something that is no https URL: %w", errdef.ErrRefused)
 	}
+	o := a.e.http
+	o.Authorizer, o.Header, o.SecretHeader = nil, nil, nil
 	q := u.Query()
+	if a.user.IdentityToken != "" {
+		// It is exchanged as Distribution's OAuth2 specification says, and shown nowhere but in the body.
+		q = url.Values{"grant_type": {"refresh_token"}, "refresh_token": {a.user.IdentityToken}, "client_id": {clientID}}
+		o.Form = q
+	} else {
+		o.Username, o.Password = a.user.Username, a.user.Password
+	}
 	if a.challenge.service != "" {
 		q.Set("service", a.challenge.service)
 	}
 	q.Set("scope", "repository:"+reference.Path(a.e.ref)+":pull")
-	u.RawQuery = q.Encode()
-	o := a.e.http
-	o.Authorizer, o.Header, o.SecretHeader = nil, nil, nil
-	o.Username, o.Password = a.user.Username, a.user.Password
+	if o.Form == nil {
+		u.RawQuery = q.Encode()
+	}
 	o.Name += fmt.Sprintf(" (token from %.100s)", printable(u.Host))
 	if o.Foreign = !sameHost(u, a.e.base); o.Foreign {
 		o.CertFile, o.KeyFile = "", ""

@@ -39,12 +39,18 @@ type blob struct {
 	rest int64
 	err  error // of Read; it stays
 
+	start int64    // of the disk in its layer's tar
+	from  *tarball // where the disk is, once it was found
+
 	mu      sync.Mutex
 	closed  bool
 	closing sync.Once
 }
 
-var _ source.Blob = (*blob)(nil)
+var (
+	_ source.Blob   = (*blob)(nil)
+	_ source.Marker = (*blob)(nil)
+)
 
 // A found is a file that may be the disk.
 type found struct {
@@ -218,7 +224,7 @@ func (b *blob) layer(i int, take bool) (ok bool, others []found, err error) {
 			return false, nil, errdef.WithHint(fmt.Errorf("/%.100s is stored as a sparse file in its layer: %w", printable(e.name), errdef.ErrUnsupported),
 				"build the image with a tool that stores the disk as it is")
 		case e.regular():
-			b.disk, b.rest = e, e.size
+			b.disk, b.rest, b.start, b.from = e, e.size, t.unpacked.Bytes(), t
 			return true, others, nil
 		case b.view.target != "":
 			return false, nil, fmt.Errorf("/%.100s is no regular file: %w", printable(e.name), errdef.ErrUnsupported)
@@ -268,7 +274,7 @@ func (b *blob) Read(p []byte) (int, error) {
 		}
 		return 0, b.err
 	}
-	n, err := b.tar.tr.Read(p[:min(int64(len(p)), b.rest)])
+	n, err := b.tar.read(p[:min(int64(len(p)), b.rest)])
 	b.rest -= int64(n)
 	if err != nil && (err != io.EOF || b.rest > 0) {
 		b.err = b.src.fail("read", b.cause(b.tar.wrong(err)))
@@ -301,6 +307,9 @@ func (b *blob) finish() error {
 		if !slices.Contains(all, e.name) && !(e.hard() && slices.Contains(all, e.link)) {
 			all = append(all, e.name)
 		}
+	}
+	if err := b.tar.leave(b.disk.size); err != nil {
+		return err
 	}
 	for {
 		e, err := b.tar.next()

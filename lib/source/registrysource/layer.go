@@ -23,8 +23,8 @@ const (
 type store interface {
 	// load tells the image that the name means.
 	load(ctx context.Context) (*image, error)
-	// open begins to read a layer as it is stored.
-	open(ctx context.Context, l layer) (io.ReadCloser, error)
+	// open begins to read a layer as it is stored, at a byte of it.
+	open(ctx context.Context, l layer, at int64) (io.ReadCloser, error)
 	Close() error
 }
 
@@ -33,12 +33,14 @@ type tarball struct {
 	layer    layer
 	body     io.Closer
 	stored   *verify.Reader
+	codec    compress.Codec
 	decoder  io.Closer
 	unpacked *verify.Reader
 	tr       *tar.Reader
 	most     int64 // of the tar
 	n        int
 	done     bool
+	notes    notes
 }
 
 // An entry of a layer.
@@ -55,7 +57,7 @@ func (e entry) hard() bool    { return e.kind == tar.TypeLink }
 
 // tarball opens layer l, whatever codec lies over it.
 func (s *Source) tarball(ctx context.Context, st store, l layer) (_ *tarball, err error) {
-	body, err := st.open(ctx, l)
+	body, err := st.open(ctx, l, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +75,24 @@ func (s *Source) tarball(ctx context.Context, st store, l layer) (_ *tarball, er
 	}
 	var r io.Reader = br
 	if codec, ok := compress.Detect(head); ok {
-		o := compress.Options{Window: s.o.Limits.Window, Expansion: s.o.Limits.Expansion, Workers: s.o.Limits.Workers}
-		d, err := codec.NewReader(br, o)
+		d, err := codec.NewReader(br, s.decoding(t))
 		if err != nil {
 			return nil, err
 		}
-		t.decoder, r = d, d
+		t.codec, t.decoder, r = codec, d, d
 	}
 	t.unpacked = verify.NewReader(r, l.unpacked)
 	t.tr = tar.NewReader(t.unpacked)
 	return t, nil
+}
+
+// decoding is how a layer is decoded.
+func (s *Source) decoding(t *tarball) compress.Options {
+	o := compress.Options{Window: s.o.Limits.Window, Expansion: s.o.Limits.Expansion, Workers: s.o.Limits.Workers}
+	if t.restarts() {
+		o.OnPoint = func(p compress.Point) { t.notes.add(p, t.stored) }
+	}
+	return o
 }
 
 // next is the next entry, or io.EOF.

@@ -69,12 +69,31 @@ func readSmall(r io.Reader, what string, most int64) ([]byte, error) {
 	return b, err
 }
 
-func (l *layout) open(ctx context.Context, y layer) (io.ReadCloser, error) {
+func (l *layout) open(ctx context.Context, y layer, at int64) (io.ReadCloser, error) {
 	blob, err := l.file(blobPath(y.stored)).Open(ctx, l.env)
 	if y.foreign && errors.Is(err, errdef.ErrNotFound) {
 		return nil, errForeign(y)
 	}
-	return blob, err
+	if err != nil {
+		return nil, err
+	}
+	return begin(blob, at)
+}
+
+// begin makes a blob begin at a byte of it, and closes one that cannot.
+func begin(b source.Blob, at int64) (io.ReadCloser, error) {
+	if at == 0 {
+		return b, nil
+	}
+	s, ok := b.(source.Starter)
+	err := fmt.Errorf("it gives no ranges any more: %w", errdef.ErrChanged)
+	if ok {
+		err = s.StartAt(at)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 func (*layout) Close() error { return nil }

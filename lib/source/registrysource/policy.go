@@ -17,8 +17,8 @@ import (
 	"github.com/cdictl/cdictl/lib/errdef"
 )
 
-// maxPolicy bounds a policy, and a key that it names.
-const maxPolicy = 1 << 20
+// maxLocal bounds a small file of the user: a policy, a key, a certificate.
+const maxLocal = 1 << 20
 
 // A policy says what must be true of an image before it is read (containers-policy.json(5)). The library that defines it needs
 // cgo, or a build tag that every user of this package would have to know; so what is understood of it is written here, and what
@@ -48,7 +48,7 @@ func readLocal(file string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readSmall(f, file, maxPolicy)
+	return readSmall(f, file, maxLocal)
 }
 
 // parsePolicy takes nothing that it does not know: a word that is spelled wrong would leave out a condition.

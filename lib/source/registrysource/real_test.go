@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,6 +40,12 @@ func loginFile(t *testing.T, base string, what map[string]string) string {
 	return path
 }
 
+const identityToken = "hunter2-identity/with+signs"
+
+func identified(token string) map[string]string {
+	return map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte("<token>:")), "identitytoken": token}
+}
+
 var nobody = map[string]string{}
 
 // TestRealAuth: who may read what a real registry has.
@@ -52,16 +61,21 @@ func TestRealAuth(t *testing.T) {
 		login map[string]string
 		err   error
 		asked string
+		says  string
 	}{
 		{name: "TLS", r: testserver.Registry{TLS: ca}, login: nobody},
 		{name: "basic", r: testserver.Registry{Basic: true}, login: login},
 		{name: "basic, TLS", r: testserver.Registry{TLS: ca, Basic: true}, login: login},
-		{name: "basic, nobody", r: testserver.Registry{Basic: true}, login: nobody, err: errdef.ErrUnauthorized},
-		{name: "basic, wrong", r: testserver.Registry{Basic: true}, login: wrong, err: errdef.ErrUnauthorized},
+		{name: "basic, nobody", r: testserver.Registry{Basic: true}, login: nobody, err: errdef.ErrUnauthorized, says: "401"},
+		{name: "basic, wrong", r: testserver.Registry{Basic: true}, login: wrong, err: errdef.ErrUnauthorized, says: "401"},
 		{name: "token", r: testserver.Registry{TLS: ca, Tokens: &testserver.Tokens{}}, login: login, asked: "GET repository:auth/disk:pull"},
 		{name: "token for anybody", r: testserver.Registry{Tokens: &testserver.Tokens{Anonymous: true}}, login: nobody, asked: "GET repository:auth/disk:pull"},
-		{name: "token, nobody", r: testserver.Registry{Tokens: &testserver.Tokens{}}, login: nobody, err: errdef.ErrUnauthorized, asked: "GET repository:auth/disk:pull"},
-		{name: "token, wrong", r: testserver.Registry{Tokens: &testserver.Tokens{}}, login: wrong, err: errdef.ErrUnauthorized, asked: "GET repository:auth/disk:pull"},
+		{name: "token, nobody", r: testserver.Registry{Tokens: &testserver.Tokens{}}, login: nobody, err: errdef.ErrUnauthorized, asked: "GET repository:auth/disk:pull", says: "401"},
+		{name: "token, wrong", r: testserver.Registry{Tokens: &testserver.Tokens{}}, login: wrong, err: errdef.ErrUnauthorized, asked: "GET repository:auth/disk:pull", says: "401"},
+		{name: "identity token", r: testserver.Registry{TLS: ca, Tokens: &testserver.Tokens{Identity: identityToken}}, login: identified(identityToken), asked: "POST repository:auth/disk:pull"},
+		{name: "identity token, wrong", r: testserver.Registry{Tokens: &testserver.Tokens{Identity: identityToken}}, login: identified(wrongPassword), err: errdef.ErrUnauthorized, asked: "POST repository:auth/disk:pull", says: "401"},
+		{name: "identity token, basic", r: testserver.Registry{Basic: true}, login: identified(identityToken), err: errdef.ErrUnauthorized, says: "wants a password"},
+		{name: "identity token, not exchanged there", r: testserver.Registry{Tokens: &testserver.Tokens{Identity: identityToken, OnlyGET: true}}, login: identified(identityToken), err: errdef.ErrUnavailable, says: "405"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.r.Dir, tt.r.Require = dir, requireServers
@@ -78,7 +92,7 @@ func TestRealAuth(t *testing.T) {
 				}
 			}
 			if tt.err != nil {
-				wantError(t, err, tt.err, "401")
+				wantError(t, err, tt.err, tt.says)
 				return
 			}
 			if err != nil || string(got) != disk {
@@ -230,4 +244,83 @@ func (s spoiled) Read(p []byte) (int, error) {
 		p[n-1] ^= 1
 	}
 	return n, err
+}
+
+// TestHelper: a program on PATH keeps the credentials. What it says, or is told, is in no error.
+func TestHelper(t *testing.T) {
+	base, dir := started(t)
+	push(t, base, "auth/disk", "v1", makeImage(here, nil, makeTar(t, d("disk.img", disk))))
+	k := &testserver.Tokens{Identity: identityToken}
+	basic, tokens := testserver.Registry{Dir: dir, Basic: true, Require: requireServers}.Start(t), testserver.Registry{Dir: dir, Tokens: k, Require: requireServers}.Start(t)
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, tt := range []struct {
+		name, at, script string
+		err              error
+		says             string
+	}{
+		{name: "password", at: basic, script: `read host; echo '{"ServerURL":"x","Username":"` + user + `","Secret":"` + password + `"}'`},
+		{name: "identity token", at: tokens, script: `read host; echo '{"ServerURL":"x","Username":"<token>","Secret":"` + identityToken + `"}'`},
+		{name: "wrong password", at: basic, script: `read host; echo '{"ServerURL":"x","Username":"` + user + `","Secret":"` + wrongPassword + `"}'`, err: errdef.ErrUnauthorized, says: "401"},
+		{name: "it knows nothing", at: basic, script: `echo 'credentials not found in native keychain'; exit 1`, err: errdef.ErrUnauthorized, says: "401"},
+		{name: "it fails", at: basic, script: `echo 'it is ` + password + `'; echo '` + password + `' >&2; exit 1`, err: errdef.ErrUnauthorized, says: "cannot be read"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := os.WriteFile(filepath.Join(bin, "docker-credential-fortest"), []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			_, host, _ := strings.Cut(tt.at, "://")
+			b, _ := json.Marshal(map[string]any{"credHelpers": map[string]string{host: "fortest"}})
+			file := filepath.Join(t.TempDir(), "auth.json")
+			write(t, file, b)
+			got, _, _, err := fetch(t, newSource(t, nameOf(tt.at, "auth/disk:v1"), Options{HTTP: quick, AuthFile: file}))
+			noSecret(t, err)
+			if tt.err != nil {
+				wantError(t, err, tt.err, tt.says)
+			} else if err != nil || string(got) != disk {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestCerts: certs.d has authorities and a client's certificate, for a registry and for its mirror alike.
+func TestCerts(t *testing.T) {
+	servers, clients := testserver.NewCA(t, "registries"), testserver.NewCA(t, "clients")
+	f := &front{next: behind(t)}
+	push(t, testserver.Start(t, f), "m/disk", "v1", makeImage(here, nil, makeTar(t, d("disk.img", disk))))
+	_, host, _ := strings.Cut(testserver.StartTLS(t, f, servers, clients), "://")
+	dir := t.TempDir()
+	at := filepath.Join(dir, "full", host)
+	write(t, filepath.Join(at, "README"), []byte("not a certificate"))
+	servers.WriteFile(t, at, "ca.crt")
+	cert, key := testserver.WritePair(t, at, clients.Client(t, "me"))
+	if err := errors.Join(os.Rename(cert, filepath.Join(at, "me.cert")), os.Rename(key, filepath.Join(at, "me.key"))); err != nil {
+		t.Fatal(err)
+	}
+	bare := filepath.Join(dir, "bare")
+	write(t, filepath.Join(bare, host, "ca.crt"), servers.PEM)
+	conf := filepath.Join(dir, "registries.conf")
+	write(t, conf, fmt.Appendf(nil, "[[registry]]\nlocation = \"registry.invalid\"\n[[registry.mirror]]\nlocation = %q\n", host))
+	o := quick
+	o.Insecure, o.Retries = false, -1
+	for _, tt := range []struct {
+		name, image string
+		dirs        []string
+		err         error
+	}{
+		{name: "registry", image: host + "/m/disk:v1", dirs: []string{filepath.Join(dir, "absent"), filepath.Join(dir, "full"), bare}},
+		{name: "mirror", image: "registry.invalid/m/disk:v1", dirs: []string{filepath.Join(dir, "full")}},
+		{name: "the first counts", image: host + "/m/disk:v1", dirs: []string{bare, filepath.Join(dir, "full")}, err: errdef.ErrUnauthorized},
+		{name: "nowhere", image: host + "/m/disk:v1", err: errdef.ErrUnavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _, _, err := fetch(t, newSource(t, "docker://"+tt.image, Options{HTTP: o, RegistriesConf: conf, CertsDirs: tt.dirs}))
+			if tt.err != nil {
+				wantError(t, err, tt.err, "")
+			} else if err != nil || string(got) != disk {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
 }

@@ -140,7 +140,7 @@ func (r *registry) each(ctx context.Context, ask func(e *endpoint) error) error 
 }
 
 // open begins to read a layer. What it is, is proven by its digest, so it may come from any endpoint.
-func (r *registry) open(ctx context.Context, l layer) (io.ReadCloser, error) {
+func (r *registry) open(ctx context.Context, l layer, at int64) (io.ReadCloser, error) {
 	var blob source.Blob
 	err := r.each(ctx, func(e *endpoint) error {
 		o := e.http
@@ -163,7 +163,10 @@ func (r *registry) open(ctx context.Context, l layer) (io.ReadCloser, error) {
 	if l.foreign && errors.Is(err, errdef.ErrNotFound) {
 		return nil, errForeign(l)
 	}
-	return blob, err
+	if err != nil {
+		return nil, err
+	}
+	return begin(blob, at)
 }
 
 // host is whom to connect to.
@@ -212,6 +215,9 @@ func (e *endpoint) ping(ctx context.Context) error {
 	if !e.named {
 		o.Name += " at mirror " + e.host()
 		o.Username, o.Password, o.BearerToken, o.SecretHeader, o.CertFile, o.KeyFile = "", "", "", nil, "", ""
+	}
+	if err := certificates(e.r.src.o.CertsDirs, reference.Domain(e.ref), &o); err != nil {
+		return err
 	}
 	user := types.DockerAuthConfig{Username: o.Username, Password: o.Password}
 	o.Username, o.Password = "", ""

@@ -35,6 +35,9 @@ type Options struct {
 	AuthFile string
 	// RegistriesConf is read instead of this machine's registries.conf: mirrors, and what is blocked or insecure.
 	RegistriesConf string
+	// CertsDirs are folders with one for each registry, by host:port, that holds authorities (*.crt) and a client certificate
+	// (*.cert, *.key); containers-certs.d(5). The first that has a registry counts.
+	CertsDirs []string
 	// Platform is os/arch[/variant] of the image to take out of an index. Empty: linux on this machine's architecture.
 	Platform string
 	// Path of the disk in the image. Empty: the one regular file below /disk/.

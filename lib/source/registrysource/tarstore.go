@@ -166,10 +166,13 @@ func (a *layoutArchive) load(ctx context.Context) (*image, error) {
 	})
 }
 
-func (a *layoutArchive) open(_ context.Context, l layer) (io.ReadCloser, error) {
+func (a *layoutArchive) open(_ context.Context, l layer, at int64) (io.ReadCloser, error) {
 	f, err := a.file(blobPath(l.stored))
 	if l.foreign && errors.Is(err, errdef.ErrNotFound) {
 		return nil, errForeign(l)
+	}
+	if err == nil {
+		_, err = f.Seek(at, io.SeekStart)
 	}
 	return io.NopCloser(f), err
 }
@@ -286,7 +289,7 @@ func sameTag(tag, want string) bool {
 	return tag == want || short(tag) == short(want)
 }
 
-func (a *dockerArchive) open(_ context.Context, l layer) (io.ReadCloser, error) {
-	f, err := a.file(l.file)
+func (a *dockerArchive) open(_ context.Context, l layer, _ int64) (io.ReadCloser, error) {
+	f, err := a.file(l.file) // from its start: no place in it is noted
 	return io.NopCloser(f), err
 }
