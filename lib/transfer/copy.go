@@ -67,22 +67,25 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 	size, seg := c.img.Size(), c.o.Segment
 	turn := make(chan struct{})
 	close(turn)
+	cloning := c.o.Clone != nil && !c.ordered
 	for off := int64(0); off < size; {
 		x, err := c.next(off, size-off)
 		if err != nil {
 			return err
 		}
-		if x.Kind == image.Data && c.o.Clone != nil {
-			n, err := c.clone(ctx, x)
+		next := min((off/seg+1)*seg, size)
+		if cloning {
+			n, err := c.share(ctx, x)
 			if err != nil {
 				return err
 			}
-			if n > 0 {
-				off += n
+			if off += n; n > 0 {
 				continue
 			}
+			// A run shorter than the filesystem's blocks is none that can be shared, and the next one may be.
+			cloning = x.Length < minClone
+			next = min(next, x.End())
 		}
-		next := min((off/seg+1)*seg, size)
 		if x.Kind.IsZero() && x.End() >= next {
 			// Whole segments of zeros; what is left of the extent shares a segment with data.
 			end := x.End()
@@ -126,14 +129,22 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 	return nil
 }
 
-// cloneStep bounds what is cloned between two looks at the context.
-const cloneStep = 1 << 30
+const (
+	// cloneStep bounds what is cloned between two looks at the context.
+	cloneStep = 1 << 30
+	// minClone is as large as any filesystem's block.
+	minClone = 64 << 10
+)
 
-// clone shares the storage of what x begins with, and returns how much that is. Zeros in it are not looked for: they take
-// no room of their own.
-func (c *copier) clone(ctx context.Context, x image.Extent) (int64, error) {
+// share makes what x begins with without reading it: data by sharing its storage, zeros as they are. It returns how much that
+// is. Zeros in data are not looked for: they take no room of their own.
+func (c *copier) share(ctx context.Context, x image.Extent) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
+	}
+	if x.Kind.IsZero() {
+		n := min(x.Length, zeroStep)
+		return n, c.zero(x.Start, n)
 	}
 	n, err := c.o.Clone(x.Start, min(x.Length, cloneStep))
 	if err != nil {
