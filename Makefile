@@ -79,7 +79,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 270 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
 
-# And these to 65 more. The race detector makes most of our tests five times slower; linter, objects, api and e2e build
+# And these to 63 more. The race detector makes most of our tests five times slower; linter, sources, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -92,7 +92,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
 	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=3s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
-	@test/suite.sh objects 480 $(MAKE) --no-print-directory test-objects
+	@test/suite.sh sources 300 $(MAKE) --no-print-directory sources
 	@$(TESTENV) test/suite.sh archive 60 go test -timeout 10m ./test/archive
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
@@ -106,12 +106,15 @@ include test/cluster/cluster.mk
 vet: ## go vet
 	go vet ./...
 
-.PHONY: test-objects
-test-objects: ## sources of registries and object stores against real servers, which are built first
-	@test/tools/build.sh versitygw github.com/versity/versitygw/cmd/versitygw
-	@test/tools/build.sh fakegcs github.com/fsouza/fake-gcs-server
-	@test/tools/build.sh registry github.com/distribution/distribution/v3/cmd/registry
-	@CDICTL_REQUIRE_SERVERS=1 go test -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/containerdisk ./lib/internal/testserver
+SERVERS := versitygw:github.com/versity/versitygw/cmd/versitygw fakegcs:github.com/fsouza/fake-gcs-server \
+	registry:github.com/distribution/distribution/v3/cmd/registry
+
+.PHONY: servers sources
+servers: ## build the servers that sources are tested against
+	@for s in $(SERVERS); do test/tools/build.sh $${s%%:*} $${s#*:}; done
+sources: build servers ## every source against real servers: forms, broken connections, secrets, the examples of docs/sources
+	@CDICTL_REQUIRE_SERVERS=1 go test -p 1 -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/containerdisk ./lib/internal/testserver
+	@$(TESTENV) go test -v -count=1 -timeout 10m ./test/sources | grep -v '^ *\(---\|===\)'
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long; deflate has one goroutine

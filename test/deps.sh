@@ -13,7 +13,7 @@ needs=(
 	"losetup mount" "sfdisk fdisk" "mkfs.vfat dosfstools" "mkfs.xfs xfsprogs" "mkfs.btrfs btrfs-progs" "mkntfs ntfs-3g"
 	"mkfs.exfat exfatprogs" "mkfs.f2fs f2fs-tools" "mkfs.erofs erofs-utils" "mksquashfs squashfs-tools" "makefs makefs"
 	"xorriso xorriso" "zip zip" "wimlib-imagex wimtools" "ewfacquirestream ewf-tools" "create_compressed_fs cloop-utils"
-	"mkswap util-linux" "blkid util-linux" "strace strace" "rsync rsync" "setfacl acl" "openssl openssl" "fusermount3 fuse3" "mkfs.ext4 e2fsprogs"
+	"mkswap util-linux" "blkid util-linux" "strace strace" "tinyproxy tinyproxy" "rsync rsync" "setfacl acl" "openssl openssl" "fusermount3 fuse3" "mkfs.ext4 e2fsprogs"
 )
 if [ "${1:-}" = all ]; then
 	needs+=("gcc gcc" "git git" "skopeo skopeo") # the race detector is cgo

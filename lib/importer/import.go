@@ -24,7 +24,7 @@ func Import(ctx context.Context, r Request) (Result, error) {
 	if r.Tracker == nil {
 		r.Tracker = newTracker()
 	}
-	r.points = r.Resume
+	r.points, r.notice = r.Resume, r.OnNotice
 	src, err := open(ctx, r.Source, r.Options, r.Checksum)
 	if err != nil {
 		return Result{}, r.abandon(err)
@@ -51,7 +51,7 @@ func importOpened(ctx context.Context, src *opened, r Request) (Result, error) {
 	res := Result{
 		Source: src.name, Target: r.Target.String(), Format: src.format.Name, Codec: src.codec, Route: j.plan.Route, Reason: j.plan.Reason,
 		VirtualSize: j.size, ImageSize: j.imageSize, StoredSize: src.info.Size, Identity: src.info.Identity, Labels: src.info.Labels, Passes: max(j.plan.Passes, j.passes), HeldMax: j.heldMax,
-		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Resumed: j.record != nil, Kept: j.stats.Kept, Seconds: time.Since(start).Seconds(),
+		Fetched: s.Stored, Spooled: s.Spooled, Written: j.stats.Data, Cloned: j.stats.Cloned, Resumed: j.record != nil, Kept: j.stats.Kept, Seconds: time.Since(start).Seconds(),
 	}
 	if !r.Checksum.IsZero() {
 		res.Digest = r.Checksum.String()

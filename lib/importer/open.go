@@ -48,7 +48,7 @@ type opened struct {
 // open opens src and looks at its first bytes. The blob observes ctx until Close.
 func open(ctx context.Context, src source.Source, o Options, want verify.Digest) (_ *opened, err error) {
 	o.Limits = o.Limits.WithDefaults()
-	env := source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace}
+	env := source.Env{Limiter: o.Limiter, Tracker: o.Tracker, OnRetry: o.OnRetry, Trace: o.Trace, OnNotice: o.notice}
 	blob, err := src.Open(ctx, env)
 	if err != nil {
 		return nil, onSource("open", src.String(), err)

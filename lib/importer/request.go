@@ -27,6 +27,7 @@ type Options struct {
 	OnRetry func(source.Retry)
 
 	points bool // note where a codec could begin again
+	notice func(text string)
 }
 
 // Request says what to import where.
@@ -88,7 +89,8 @@ type Result struct {
 	Fetched int64             `json:"bytesFetched"`
 	HeldMax int64             `json:"bytesHeldMax"` // most bytes of a stream that waited in memory for a table to name them
 	Spooled int64             `json:"bytesSpooled"`
-	Written int64             `json:"bytesWritten"` // data handed to the target, zeros not counted
+	Written int64             `json:"bytesWritten"`          // data handed to the target, zeros not counted
+	Cloned  int64             `json:"bytesCloned,omitempty"` // data whose storage the target shares with the source
 	// Resumed: an earlier import was gone on with, which had made Kept bytes of the disk.
 	Resumed bool    `json:"resumed,omitempty"`
 	Kept    int64   `json:"bytesKept,omitempty"`

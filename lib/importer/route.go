@@ -9,10 +9,13 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/format"
+	"github.com/cdictl/cdictl/lib/format/raw"
 	"github.com/cdictl/cdictl/lib/image"
 	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/progress"
+	"github.com/cdictl/cdictl/lib/sink"
+	"github.com/cdictl/cdictl/lib/source"
 	"github.com/cdictl/cdictl/lib/transfer"
 	"github.com/cdictl/cdictl/lib/verify"
 )
@@ -102,8 +105,23 @@ func (j *job) direct(ctx context.Context) error {
 		return err
 	}
 	o.Segment = j.segment()
+	o.Clone = j.clone()
 	j.stats, err = transfer.Copy(ctx, j.sink, j.image, o)
 	return err
+}
+
+// clone is how a raw file of this machine becomes the disk without being read, nil where it cannot. A checksum has been
+// compared by then, or the route is another: it wants every byte read.
+func (j *job) clone() func(off, n int64) (int64, error) {
+	f, isFile := j.blob.(source.Filer)
+	to, can := j.sink.(sink.Cloner)
+	if _, isRaw := j.image.(*raw.Image); !isFile || !can || !isRaw || j.inArchive {
+		return nil
+	}
+	return func(off, n int64) (int64, error) {
+		// A raw disk is rounded up to whole sectors: what lies behind the file is no part of it.
+		return to.Clone(f.File(), off, min(n, j.info.Size-off))
+	}
 }
 
 // segment is a length for transfer.Copy that decodes no cluster twice and makes remote reads worth their round trip.

@@ -6,6 +6,7 @@ package sink
 import (
 	"context"
 	"io"
+	"os"
 )
 
 // A Target names a place for a disk. Making one is free; Open does the work.
@@ -45,6 +46,14 @@ type Keeper interface {
 	Sync(ctx context.Context) error
 	// Keep says whether Close leaves the part, for Open with Resume, where it was not committed.
 	Keep(keep bool)
+}
+
+// A Cloner is a Sink that can share the storage of a file that lies on the same filesystem (a reflink).
+type Cloner interface {
+	Sink
+	// Clone makes the disk read as f does, from off on, and returns for how many of the n bytes that is so now: fewer, or
+	// none, where storage cannot be shared. What is left is to be written. Both ends change independently afterwards.
+	Clone(f *os.File, off, n int64) (int64, error)
 }
 
 // Mode says what Open finds and leaves.

@@ -7,6 +7,7 @@ package source
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/cdictl/cdictl/lib/limits"
@@ -41,6 +42,8 @@ type Env struct {
 	Tracker *progress.Tracker // counts the stored bytes as they arrive (a source calls AddStored)
 	OnRetry func(Retry)       // is told of each try that failed and will be repeated; may be called concurrently
 	Trace   *trace.Recorder
+	// OnNotice is told what people should know, such as that somebody may write to the content.
+	OnNotice func(text string)
 }
 
 // Retry is one failed try that will be repeated.
@@ -67,6 +70,12 @@ type Blob interface {
 type Starter interface {
 	// StartAt makes the first Read begin at off, within the content. It is called before that, once.
 	StartAt(off int64) error
+}
+
+// A Filer is a Blob that is a file of this machine, whose storage another file may share instead of a copy.
+type Filer interface {
+	// File is the open file. It stays the Blob's, and its offset has no meaning.
+	File() *os.File
 }
 
 // A Marker is a Blob that proves its content at the end, by more than the content: so it begins elsewhere only with what it

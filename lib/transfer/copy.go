@@ -67,12 +67,25 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 	size, seg := c.img.Size(), c.o.Segment
 	turn := make(chan struct{})
 	close(turn)
+	cloning := c.o.Clone != nil && !c.ordered
 	for off := int64(0); off < size; {
 		x, err := c.next(off, size-off)
 		if err != nil {
 			return err
 		}
 		next := min((off/seg+1)*seg, size)
+		if cloning {
+			n, err := c.share(ctx, x)
+			if err != nil {
+				return err
+			}
+			if off += n; n > 0 {
+				continue
+			}
+			// A run shorter than the filesystem's blocks is none that can be shared, and the next one may be.
+			cloning = x.Length < minClone
+			next = min(next, x.End())
+		}
 		if x.Kind.IsZero() && x.End() >= next {
 			// Whole segments of zeros; what is left of the extent shares a segment with data.
 			end := x.End()
@@ -114,6 +127,32 @@ func (c *copier) walk(ctx context.Context, segments chan<- part) error {
 		off = next
 	}
 	return nil
+}
+
+const (
+	// cloneStep bounds what is cloned between two looks at the context.
+	cloneStep = 1 << 30
+	// minClone is as large as any filesystem's block.
+	minClone = 64 << 10
+)
+
+// share makes what x begins with without reading it: data by sharing its storage, zeros as they are. It returns how much that
+// is. Zeros in data are not looked for: they take no room of their own.
+func (c *copier) share(ctx context.Context, x image.Extent) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if x.Kind.IsZero() {
+		n := min(x.Length, zeroStep)
+		return n, c.zero(x.Start, n)
+	}
+	n, err := c.o.Clone(x.Start, min(x.Length, cloneStep))
+	if err != nil {
+		return 0, c.o.writeError(err)
+	}
+	c.stats.cloned.Add(n)
+	c.o.Tracker.AddVirtual(n)
+	return n, nil
 }
 
 func (c *copier) next(off, max int64) (image.Extent, error) {

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
@@ -87,6 +88,19 @@ func (d *Durable) Zero(off, n int64) error {
 		count = n
 	}
 	return d.wrote(off, n, count)
+}
+
+// Clone shares storage where the sink below can.
+func (d *Durable) Clone(f *os.File, off, n int64) (int64, error) {
+	c, ok := d.Keeper.(sink.Cloner)
+	if !ok {
+		return 0, nil
+	}
+	k, err := c.Clone(f, off, n)
+	if err != nil || k == 0 {
+		return k, err
+	}
+	return k, d.wrote(off, k, 0) // nothing that had to be fetched
 }
 
 func (d *Durable) wrote(off, n, count int64) error {

@@ -35,6 +35,9 @@ type Options struct {
 	SourceName, TargetName string
 	// Done, if set, tells what of the disk an earlier run has made durable: it is not read again where that can be.
 	Done Done
+	// Clone, if set, is asked by Copy to make [off, off+n) of the disk, which is data, without reading it. It returns for how
+	// many bytes that could be done; what is left is read and written.
+	Clone func(off, n int64) (int64, error)
 	// Abort, if set, is called at the first error, so that reads of the blob that are under way end.
 	Abort context.CancelFunc
 
@@ -81,9 +84,10 @@ func (o Options) has(off, n int64) bool {
 
 // Stats counts what went to the sink.
 type Stats struct {
-	Data int64 // bytes written
-	Zero int64 // bytes that read as zeros without being written
-	Kept int64 // bytes that were there already
+	Data   int64 // bytes written
+	Cloned int64 // bytes whose storage is shared with the source's
+	Zero   int64 // bytes that read as zeros without being written
+	Kept   int64 // bytes that were there already
 }
 
 // onSide says which end an error belongs to, unless something below already did.

@@ -12,10 +12,10 @@ const block = 4096
 // writing this much more (measured with O_DIRECT on ext4: 64 KiB writes reach a quarter of the rate of 1 MiB ones).
 const minHole = 32 << 10
 
-type counters struct{ data, zero, kept atomic.Int64 }
+type counters struct{ data, cloned, zero, kept atomic.Int64 }
 
 func (c *counters) stats() Stats {
-	return Stats{Data: c.data.Load(), Zero: c.zero.Load(), Kept: c.kept.Load()}
+	return Stats{Data: c.data.Load(), Cloned: c.cloned.Load(), Zero: c.zero.Load(), Kept: c.kept.Load()}
 }
 
 // isZero reports whether p is all zeros: equal to itself one byte further, which runs at memory speed.

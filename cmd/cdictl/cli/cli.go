@@ -67,7 +67,7 @@ xz -dc old.raw.xz | %[1]s import - disk.img --size 40Gi`,
 	root.PersistentFlags().StringVar(&a.config, "config", "", "configuration `file` (default: cdictl/config.yaml in the user's configuration folder)")
 	a.logFlags.register(root.PersistentFlags())
 	root.SetHelpCommand(a.helpCommand())
-	root.AddCommand(a.importCommand(), a.convertCommand(), a.pushCommand(), a.infoCommand(), a.mapCommand(), a.compareCommand(), a.resizeCommand(), a.runJobCommand(), a.getCommand(), a.explainCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand())
+	root.AddCommand(a.importCommand(), a.convertCommand(), a.pushCommand(), a.infoCommand(), a.mapCommand(), a.compareCommand(), a.resizeCommand(), a.sourcesCommand(), a.runJobCommand(), a.getCommand(), a.explainCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.docsCommand())
 	root.InitDefaultHelpCmd()
 	a.dress(root)
 	return root

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cdictl/cdictl/lib/errdef"
+	"github.com/cdictl/cdictl/lib/internal/inuse"
 	"github.com/cdictl/cdictl/lib/sink"
 )
 
@@ -103,7 +104,7 @@ func (t *Target) claim(done <-chan struct{}) (*blockDevice, error) {
 		return nil, err
 	}
 	busy := func(err error) error {
-		by := users(os.DirFS("/"), unix.Major(rdev), unix.Minor(rdev))
+		by := inuse.By(inuse.Device(os.DirFS("/"), unix.Major(rdev), unix.Minor(rdev)))
 		switch {
 		case len(by) > 0:
 			err = errdef.WithHint(fmt.Errorf("the device is in use (%s): %w", strings.Join(by, ", "), errdef.ErrBusy), "unmount it, or stop what uses it; --force does not help here")

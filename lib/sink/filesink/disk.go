@@ -44,6 +44,7 @@ type disk struct {
 
 	written written
 	noPunch atomic.Bool // the filesystem cannot make holes or zero ranges
+	noClone atomic.Bool // storage cannot be shared with the source
 
 	grow   sync.Mutex
 	grown  atomic.Int64 // length of the file as claimed ahead

@@ -16,6 +16,7 @@ import (
 	"github.com/cdictl/cdictl/lib/source/filesource"
 	"github.com/cdictl/cdictl/lib/source/gcssource"
 	"github.com/cdictl/cdictl/lib/source/httpsource"
+	"github.com/cdictl/cdictl/lib/source/pvcsource"
 	"github.com/cdictl/cdictl/lib/source/registrysource"
 	"github.com/cdictl/cdictl/lib/source/s3source"
 )
@@ -49,7 +50,7 @@ func Parse(name string, o Options) (source.Source, error) {
 	case name == "-":
 		return filesource.FromReader("standard input", o.Stdin), nil
 	case !isURL:
-		return filesource.New(name), nil
+		return pvcsource.New(name), nil
 	case scheme == "http" || scheme == "https":
 		return httpsource.New(name, o.HTTP)
 	case scheme == "s3" || scheme == "s3+http" || scheme == "s3+https":
@@ -68,7 +69,7 @@ func Parse(name string, o Options) (source.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return filesource.New(path), nil
+		return pvcsource.New(path), nil
 	}
 	return nil, usage(fmt.Sprintf("scheme %.20q of the source is not known", scheme))
 }

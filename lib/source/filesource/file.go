@@ -29,6 +29,9 @@ type file struct {
 	noHoles atomic.Bool // the filesystem cannot tell
 }
 
+// File is the file.
+func (b *file) File() *os.File { return b.f }
+
 func (b *file) Info() source.Info { return b.info }
 
 func (b *file) Read(p []byte) (int, error) {

@@ -21,9 +21,14 @@ func (s *Source) Sibling(name string) (source.Source, error) {
 	if name == "" || name == "." || strings.ContainsAny(name, "/\\\x00") || !filepath.IsLocal(name) {
 		return nil, s.fail("open", fmt.Errorf("%q is not a file beside it: %w", name, errdef.ErrRefused))
 	}
+	return Inside(filepath.Dir(s.name), name), nil
+}
+
+// Inside names the regular file name, one element of a path, in the folder dir. Symbolic links are followed as long as they
+// stay in the folder.
+func Inside(dir, name string) *Source {
 	// Not filepath.Join: it would take "a/.." away before a symlink at a is followed.
-	dir := filepath.Dir(s.name)
-	return &Source{name: dir + string(filepath.Separator) + name, dir: dir}, nil
+	return &Source{name: strings.TrimSuffix(dir, string(filepath.Separator)) + string(filepath.Separator) + name, dir: dir}
 }
 
 // openInside opens the file if it is a regular one inside of s.dir, after all symbolic links.
@@ -33,7 +38,7 @@ func (s *Source) openInside() (*os.File, error) {
 		return nil, s.explain("open", err)
 	}
 	defer root.Close() //nolint:errcheck // only read; an open file outlives it
-	name := s.name[len(s.dir)+1:]
+	name := s.name[len(strings.TrimSuffix(s.dir, string(filepath.Separator)))+1:]
 	// Before opening: opening a named pipe would wait for a writer.
 	fi, err := root.Stat(name)
 	if err == nil && !fi.Mode().IsRegular() {

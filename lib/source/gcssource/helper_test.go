@@ -126,7 +126,7 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.issued++
-	fmt.Fprintf(w, `{"access_token":"t0ken-%d","token_type":"Bearer","expires_in":%d}`, s.issued, max(s.lasts, 3600))
+	_, _ = fmt.Fprintf(w, `{"access_token":"t0ken-%d","token_type":"Bearer","expires_in":%d}`, s.issued, max(s.lasts, 3600))
 }
 
 func (s *tokenServer) count() int {

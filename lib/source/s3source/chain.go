@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/smithy-go"
@@ -24,7 +26,7 @@ func Chain(profile string) Credentials { return chain(profile) }
 type chain string
 
 func (c chain) settings(ctx context.Context, client *http.Client) (settings, error) {
-	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(buildable(client))}
 	if c != "" {
 		load = append(load, config.WithSharedConfigProfile(string(c)))
 	}
@@ -53,6 +55,35 @@ func (c chain) settings(ctx context.Context, client *http.Client) (settings, err
 		}
 	}
 	return set, nil
+}
+
+// buildable is client in the one form that the SDK takes where AWS_CA_BUNDLE or the profile's ca_bundle names authorities,
+// which it adds to a copy. With any other client it fails then.
+func buildable(client *http.Client) config.HTTPClient {
+	ours, ok := client.Transport.(*http.Transport)
+	if !ok {
+		return client
+	}
+	return awshttp.NewBuildableClient().WithTimeout(client.Timeout).WithTransportOptions(func(tr *http.Transport) {
+		c := ours.Clone()
+		tr.DialContext, tr.TLSHandshakeTimeout, tr.MaxResponseHeaderBytes = c.DialContext, c.TLSHandshakeTimeout, c.MaxResponseHeaderBytes
+		tr.DisableKeepAlives, tr.ForceAttemptHTTP2 = c.DisableKeepAlives, c.ForceAttemptHTTP2
+		tr.TLSClientConfig = c.TLSClientConfig
+		if tr.TLSClientConfig != nil && tr.TLSClientConfig.RootCAs != nil {
+			tr.TLSClientConfig.RootCAs = tr.TLSClientConfig.RootCAs.Clone()
+		}
+		// The SDK's client follows redirects that keep the method, and what a request for credentials carries with it. Ours
+		// follows none, and this is where each request passes.
+		tr.Proxy = func(r *http.Request) (*url.URL, error) {
+			if r.Response != nil {
+				return nil, fmt.Errorf("a redirect of a request for credentials: %w", errdef.ErrRefused)
+			}
+			if c.Proxy == nil {
+				return nil, nil
+			}
+			return c.Proxy(r)
+		}
+	})
 }
 
 // said is what may be shown of an error of the chain. A service's answer is told by its code and message; what a

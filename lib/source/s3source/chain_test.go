@@ -2,6 +2,7 @@ package s3source_test
 
 import (
 	"bytes"
+	"crypto/sha1" //nolint:gosec // names of files
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,6 +75,16 @@ func TestChain(t *testing.T) {
 			t.Setenv("AWS_ACCESS_KEY_ID", "AKIDOFCHAIN")
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
 			t.Setenv("AWS_SESSION_TOKEN", "t0ken")
+		},
+		"authorities for AWS": func(t *testing.T, home string) { // AWS_CA_BUNDLE, which the SDK adds to a client of its own kind
+			ca := testserver.NewCA(t, "AWS")
+			t.Setenv("AWS_CA_BUNDLE", ca.WriteFile(t, home, "bundle.pem"))
+			sts := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, stsAnswer("AKIDOFCHAIN", "t0ken"))
+			})
+			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, filepath.Join(home, "token"), "t0ken-of-the-pod"))
+			t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
+			t.Setenv("AWS_ENDPOINT_URL_STS", testserver.StartTLS(t, sts, ca, nil))
 		},
 		"credentials file": func(t *testing.T, home string) {
 			write(t, filepath.Join(home, "credentials"), "[default]\naws_access_key_id=AKIDOFCHAIN\naws_secret_access_key=s3cr3t\naws_session_token=t0ken\n")
@@ -197,6 +208,30 @@ func TestChainFails(t *testing.T) {
 }
 
 // Temporary keys end while the object is read, in S3's way: 400 ExpiredToken. The chain is asked again.
+// A service for credentials that sends elsewhere is not followed: the request has a token in it.
+func TestChainRedirect(t *testing.T) {
+	home := bare(t)
+	other := testserver.NewFile(nil, testserver.Options{})
+	at := testserver.Start(t, other)
+	write(t, filepath.Join(home, "config"), "[default]\nsso_start_url=https://sso.example/start\nsso_region=eu-test-1\nsso_account_id=123456789012\nsso_role_name=images\n")
+	cache := filepath.Join(home, ".aws", "sso", "cache")
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("%x.json", sha1.Sum([]byte("https://sso.example/start"))) //nolint:gosec // it is what AWS calls the file
+	write(t, filepath.Join(cache, name), `{"accessToken":"t0ken-of-somebody","expiresAt":"`+later+`","region":"eu-test-1","startUrl":"https://sso.example/start"}`)
+	sent := &testserver.Redirector{Targets: []string{at}, Status: http.StatusTemporaryRedirect}
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	t.Setenv("AWS_ENDPOINT_URL_SSO", testserver.Start(t, sent))
+	o := quick()
+	o.Credentials = s3source.Chain("")
+	o.Endpoint = at + "/s3"
+	_, err := newSource(t, "s3://images/disk", o).Open(t.Context(), source.Env{})
+	if err == nil || sent.Count() == 0 || len(other.Requests()) > 0 {
+		t.Errorf("%v, %d requests were sent on, %d arrived", err, sent.Count(), len(other.Requests()))
+	}
+}
+
 func TestKeysEnd(t *testing.T) {
 	home := bare(t)
 	var mu sync.Mutex

@@ -1,4 +1,5 @@
-package blocksink
+// Package inuse tells who uses a block device: its mounts, as this process sees them, swap, and devices that are built on it.
+package inuse
 
 import (
 	"bufio"
@@ -17,9 +18,25 @@ type node struct {
 	number string // major:minor
 }
 
-// users says who uses the device with this number, or a partition of it, as far as the system under root tells: its
-// mounts, as this process sees them, swap, and devices that are built on it.
-func users(root fs.FS, major, minor uint32) []string {
+// A Use is one use of a device or of a partition on it.
+type Use struct {
+	// By says it to people: "sda1 mounted at /data".
+	By string
+	// ReadOnly: nobody writes to the device by it.
+	ReadOnly bool
+}
+
+// By is what people are told of all uses.
+func By(uses []Use) []string {
+	var by []string
+	for _, u := range uses {
+		by = append(by, u.By)
+	}
+	return by
+}
+
+// Device says who uses the device with this number, or a partition of it, as far as the system under root tells.
+func Device(root fs.FS, major, minor uint32) []Use {
 	number := fmt.Sprintf("%d:%d", major, minor)
 	dir := "sys/dev/block/" + number
 	nodes := []node{{dir, deviceName(root, dir), number}}
@@ -33,14 +50,15 @@ func users(root fs.FS, major, minor uint32) []string {
 			nodes = append(nodes, node{sub, e.Name(), strings.TrimSpace(string(b))})
 		}
 	}
-	var by []string
+	var by []Use
 	for i, n := range nodes {
 		prefix := ""
 		if i > 0 {
 			prefix = n.name + " "
 		}
 		for _, u := range slices.Concat(holders(root, n), mounts(root, n), swaps(root, n)) {
-			by = append(by, prefix+u)
+			u.By = prefix + u.By
+			by = append(by, u)
 		}
 	}
 	return by
@@ -57,36 +75,38 @@ func deviceName(root fs.FS, dir string) string {
 }
 
 // holders are devices built on n, by the names that people gave them where they did.
-func holders(root fs.FS, n node) (by []string) {
+func holders(root fs.FS, n node) (by []Use) {
 	entries, _ := fs.ReadDir(root, n.dir+"/holders")
 	for _, e := range entries {
 		name := e.Name()
 		if b, err := fs.ReadFile(root, "sys/block/"+name+"/dm/name"); err == nil {
 			name += " (" + strings.TrimSpace(string(b)) + ")"
 		}
-		by = append(by, "held by "+name)
+		by = append(by, Use{By: "held by " + name})
 	}
 	return by
 }
 
 // mounts are where n is mounted. Some filesystems (btrfs) have a number of their own there, so the name counts too.
-func mounts(root fs.FS, n node) (by []string) {
+func mounts(root fs.FS, n node) (by []Use) {
 	_ = lines(root, "proc/self/mountinfo", func(f []string) {
 		dash := slices.Index(f, "-")
 		if len(f) < 5 || dash < 0 {
 			return
 		}
 		if f[2] == n.number || n.name != "" && dash+2 < len(f) && f[dash+2] == "/dev/"+n.name {
-			by = append(by, "mounted at "+unescape(f[4]))
+			// Behind the dash are the kind, the device and the filesystem's own options; those before it are of this mount alone.
+			ro := dash+3 < len(f) && slices.Contains(strings.Split(f[dash+3], ","), "ro")
+			by = append(by, Use{By: "mounted at " + unescape(f[4]), ReadOnly: ro})
 		}
 	})
 	return by
 }
 
-func swaps(root fs.FS, n node) (by []string) {
+func swaps(root fs.FS, n node) (by []Use) {
 	_ = lines(root, "proc/swaps", func(f []string) {
 		if n.name != "" && len(f) > 0 && f[0] == "/dev/"+n.name {
-			by = append(by, "used as swap")
+			by = append(by, Use{By: "used as swap"})
 		}
 	})
 	return by
