@@ -27,8 +27,10 @@ func TestTable(t *testing.T) {
 	table := &report.Table{Title: "Every source, every form: digests are those of qemu-img's raw disk",
 		Header: []string{"source", "form", "route", "seconds", "stored", "fetched", "spooled", "verdict"}}
 	defer table.Print(os.Stdout)
+	ran := map[string]bool{} // sources; -run may name some
 	cell := func(source string, k stored, check func(r proc.Result, s *stage, a answer) error, start func(s *stage) proc.Command) {
 		t.Run(source+"/"+k.name, func(t *testing.T) {
+			ran[source] = true
 			s := newStage(t, bin)
 			r := s.run(start(s))
 			a, err := s.whole(r, want)
@@ -62,10 +64,10 @@ func TestTable(t *testing.T) {
 				func(s *stage) proc.Command { return s.command(n.source, n.env, n.args...) })
 		}
 	}
-	if log := h.open.Log(t); !strings.Contains(log, "GET") {
+	if log := h.open.Log(t); ran["http, proxy"] && !strings.Contains(log, "GET") {
 		t.Error("nothing went through the proxy")
 	}
-	if log := h.closed.Log(t); !strings.Contains(log, "CONNECT") {
+	if log := h.closed.Log(t); ran["https, proxy with password"] && !strings.Contains(log, "CONNECT") {
 		t.Error("nothing went through the proxy with a password")
 	}
 
