@@ -86,7 +86,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh -begin
 	@$(MAKE) --no-print-directory test-suites
 	@test/suite.sh race 480 $(MAKE) --no-print-directory race
-	@test/suite.sh cross 220 $(MAKE) --no-print-directory cross PLATFORMS='darwin/arm64 windows/amd64'
+	@test/suite.sh cross-check 90 $(MAKE) --no-print-directory cross-check
 	@test/suite.sh linter 180 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
@@ -148,7 +148,9 @@ archives: build ## tars that want to get out of their folder: exit code, seconds
 bench: ## beside the peers that are installed; BENCH has flags of ./test/bench
 	go run ./test/bench $(BENCH)
 
-.PHONY: cross
+.PHONY: cross cross-check
+cross-check: ## check the types of all packages for macOS and Windows
+	go run ./test/cross darwin/arm64 windows/amd64
 cross: ## build and vet for every system that we release for
 	@for p in $(PLATFORMS); do \
 		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/cdictl; \

@@ -109,7 +109,7 @@ var Rules = []Group{
 		May: []string{"ground", "words", "ends", "urls", "sources", "volumes", "object stores", "sources of images", "sinks", "formats", "format list", "codecs", "movers", "importer", "images"},
 		Why: "an example shows what a user can do with the public packages"},
 	{Name: "tests", Packages: []string{"test/..."}, May: []string{"tests"},
-		Modules: []string{"golang.org/x/sys/", "github.com/klauspost/compress/", "github.com/hanwen/go-fuse/"},
+		Modules: []string{"golang.org/x/sys/", "golang.org/x/tools/", "github.com/klauspost/compress/", "github.com/hanwen/go-fuse/"},
 		Why:     "tests of the whole run the real binary and link none of it"},
 }
 
