@@ -21,6 +21,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -356,6 +357,8 @@ func metrics(t *testing.T, e *apitest.Env, p *process) {
 			t.Fatal(err)
 		}
 	}
+	e.Allowed(t, authorizationv1.SubjectAccessReviewSpec{User: "system:serviceaccount:" + namespace + ":prometheus",
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}})
 	// Its server makes itself a key first, which readiness does not wait for.
 	apitest.Within(t, 30*time.Second, func() error { _, _, err := get(t, "https://"+p.metrics+"/metrics", ""); return err })
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -125,6 +126,8 @@ func (w *world) stranger(resources ...string) string {
 			{APIGroups: []string{"", "cdi.kubevirt.io"}, Resources: append(resources, "datavolumes"), Verbs: []string{"get", "list", "watch"}}}},
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "some"},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "some"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "stranger-" + w.ns}}})
+	w.Allowed(w.t, authorizationv1.SubjectAccessReviewSpec{User: "stranger-" + w.ns, ResourceAttributes: &authorizationv1.ResourceAttributes{
+		Namespace: w.ns, Verb: "list", Group: "cdi.kubevirt.io", Resource: "datavolumes"}})
 	config, err := clientcmd.LoadFromFile(w.Kubeconfig)
 	if err != nil {
 		w.t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -40,6 +41,21 @@ func (e *Env) As(t testing.TB, user string, groups ...string) client.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Allowed waits until the API server, which hears of new rights a moment later, lets somebody do something.
+func (e *Env) Allowed(t testing.TB, who authorizationv1.SubjectAccessReviewSpec) {
+	t.Helper()
+	Within(t, time.Minute, func() error {
+		review := &authorizationv1.SubjectAccessReview{Spec: who}
+		if err := e.Client.Create(t.Context(), review); err != nil {
+			return err
+		}
+		if !review.Status.Allowed {
+			return fmt.Errorf("not allowed: %+v", who)
+		}
+		return nil
+	})
 }
 
 // AsServiceAccount is As for a ServiceAccount.
