@@ -37,6 +37,7 @@ type credential struct {
 	taken, refused func(t *testing.T) (source string, args []string)
 	env            []string
 	stdin          string
+	push           string // the image that goes there; "": it is imported from there
 }
 
 // echo refuses everything, and repeats all that it was told: a message of ours must not.
@@ -177,6 +178,9 @@ func credentials(t *testing.T) []credential {
 		credential{name: "registry identity token", secrets: []secret{{"", identity}, {"", pull}},
 			taken:   with(disk(byToken), "--insecure", "--authfile", identified),
 			refused: with(disk(echoes), "--insecure", "--authfile", identified)})
+
+	all = append(all, credential{name: "push with a password", secrets: []secret{{"someone", password}}, stdin: password + "\n", push: image,
+		taken: with(disk(byPassword)+"-pushed", stdin...), refused: with(disk(echoes), stdin...)})
 
 	proxy := servers.StartProxy(t, proxyUser, proxyPassword)
 	config := func(name, addr string) string {

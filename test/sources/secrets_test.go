@@ -116,7 +116,7 @@ func (w watched) find(secrets []secret) (hits []string) {
 	return hits
 }
 
-// TestSecrets imports with every kind of credential, from a server that takes it and from one that answers with all that it
+// TestSecrets imports, and pushes, with every kind of credential, from a server that takes it and from one that answers with all that it
 // was sent, and looks for the credential in everything that was written, but for the requests.
 func TestSecrets(t *testing.T) {
 	bin := proc.TestBinary(t)
@@ -133,6 +133,9 @@ func TestSecrets(t *testing.T) {
 				}
 				source, args := o(t)
 				cmd := s.command(source, c.env, append(args, "--log-level", "debug", "--trace", filepath.Join(s.dir, "timeline"), "--retries", "1")...)
+				if c.push != "" {
+					cmd.Args = slices.Replace(cmd.Args, 1, 4, "push", c.push, source)
+				}
 				if c.stdin != "" {
 					cmd.Stdin = strings.NewReader(c.stdin)
 				}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
@@ -183,6 +184,8 @@ func (a *app) push(ctx context.Context, t *transferFlags, r containerdisk.Reques
 	if err != nil {
 		return err
 	}
+	a.logged(slog.LevelInfo, "done", "target", res.Target, "virtualSize", res.VirtualSize, "digest", res.Digest,
+		"blobsSent", res.BlobsSent, "blobsSkipped", res.BlobsSkipped, "bytesSent", res.Sent, "seconds", res.Seconds)
 	return a.conclude(t, dst, pushed(res))
 }
 
