@@ -79,7 +79,7 @@ test-suites:
 	@$(TESTENV) test/suite.sh faults 270 go test -timeout 10m ./test/faults
 	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
 
-# And these to 63 more. The race detector makes most of our tests five times slower; linter, sources, api and e2e build
+# And these to 59 more. The race detector makes most of our tests five times slower; linter, sources, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -93,7 +93,7 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=3s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
 	@test/suite.sh sources 300 $(MAKE) --no-print-directory sources
-	@$(TESTENV) test/suite.sh archive 60 go test -timeout 10m ./test/archive
+	@$(TESTENV) test/suite.sh archive 45 go test -timeout 10m ./test/archive
 	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api

@@ -120,6 +120,9 @@ func TestInspectFrugally(t *testing.T) {
 
 // TestInspectStreams wants what the start of a stream tells.
 func TestInspectStreams(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestStreamConvert runs the same code")
+	}
 	disk := partitioned()
 	for name, s := range map[string]source.Source{
 		"gz": onDisk(t, gz(t, disk)), "pipe": filesource.FromReader("-", bytes.NewReader(disk)), "plain": plain(t, disk),
@@ -164,6 +167,9 @@ func TestInspectRefused(t *testing.T) {
 
 // TestVHDXInStreams wants the size of a VHDX whose metadata lie behind what is seen at first.
 func TestVHDXInStreams(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestStreamConvert runs the same code")
+	}
 	b := read(t, imageOf(t, partitioned(), "-O", "vhdx"))
 	for name, s := range map[string]source.Source{
 		"gz": onDisk(t, gz(t, b)), "pipe": filesource.FromReader("-", bytes.NewReader(b)), "plain": plain(t, b),

@@ -327,11 +327,10 @@ var stories = []story{
 // that goes on with it. Nothing is recognised before Commit, what was noted is not done again, and in the end the disk is
 // right.
 func TestPowerFailResume(t *testing.T) {
-	told := stories
 	if testing.Short() {
-		told = told[1:2]
+		t.Skip("TestPowerFail runs the same code, from an empty device")
 	}
-	for _, s := range told {
+	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
 			wrong, boundaries, resumes := s.tell(t, "")
 			for _, w := range wrong {
