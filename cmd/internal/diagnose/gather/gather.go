@@ -165,7 +165,8 @@ func (g *gatherer) importSource(ctx context.Context) {
 // references looks whether the Secrets and ConfigMaps are there that the source names. A VolumeImportSource that somebody
 // made by hand is looked at by importSource at the same time, so it is read here once more.
 func (g *gatherer) references(ctx context.Context) {
-	o := *g.o
+	// Other steps write to the fields of g.o that are not here.
+	o := diagnose.Objects{Namespace: g.o.Namespace, DataVolume: g.o.DataVolume, Claim: g.o.Claim}
 	if o.DataVolume == nil && o.Claim != nil && o.Claim.Spec.DataSourceRef != nil {
 		o.ImportSource, _ = kube.Get[cdiv1.VolumeImportSource](ctx, g.c, kube.VolumeImportSources, o.Namespace, o.Claim.Spec.DataSourceRef.Name)
 	}
