@@ -115,7 +115,8 @@ func TestGoesOn(t *testing.T) {
 				t.Errorf("another disk, %v", err)
 			}
 			t.Logf("layer of %d: %d fetched before, %d after, %d of the disk kept", len(l), before, f.Sent()-explained, res.Kept)
-			if n := f.Sent() - explained; n > int64(len(l))*8/10 {
+			// How much less depends on how far the record was behind when the interruption came.
+			if n := f.Sent() - explained; n >= int64(len(l))*95/100 {
 				t.Errorf("%d bytes were fetched after the interruption", n)
 			}
 			if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
