@@ -56,7 +56,7 @@ func qcow2(t *testing.T, disk []byte, args ...string) []byte {
 }
 
 // quick gives up soon.
-var quick = httpsource.Options{Retries: 1, Backoff: time.Millisecond, StallTimeout: 5 * time.Second}
+var quick = httpsource.Options{Retries: 1, Backoff: time.Millisecond}
 
 func run(t *testing.T, s job.Spec) job.Result {
 	t.Helper()

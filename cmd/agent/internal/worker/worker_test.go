@@ -474,7 +474,7 @@ func TestKilledGoesOn(t *testing.T) {
 	fetched += g.sent.Load()
 	p.leaves(t, "disk.img")
 	r := p.told(t)
-	if r.Outcome != job.Succeeded || r.VirtualSize != 45*mib || r.Kept < 3*mib || r.Fetched > 25*mib-r.Kept {
+	if r.Outcome != job.Succeeded || r.VirtualSize != 45*mib || r.Kept == 0 || r.Fetched > 25*mib-r.Kept {
 		t.Errorf("%+v", r)
 	}
 	p.holds(t, append(disk, make([]byte, 21*mib)...))
