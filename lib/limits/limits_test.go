@@ -51,8 +51,8 @@ func TestRate(t *testing.T) {
 			t.Errorf("NewRate(%d) limits", n)
 		}
 	}
-	r := NewRate(1 << 20)
 	start := time.Now()
+	r := NewRate(1 << 20)
 	for range 4 { // 512 KiB: half a second
 		if err := r.Wait(t.Context(), 128<<10); err != nil {
 			t.Fatal(err)
