@@ -38,7 +38,7 @@ func setUp(t *testing.T) (*apitest.Env, string) {
 	}, e.ServeWebhook(t, ns))
 	select {
 	case <-ready:
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("no certificates")
 	}
 	// The API server takes a moment to see the configuration, and another to see its CA bundle.

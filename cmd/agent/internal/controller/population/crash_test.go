@@ -75,7 +75,7 @@ func TestKilled(t *testing.T) {
 // killed goes on until the manager is killed, and tells whether it was before the end.
 func (s *stage) killed(c *corev1.PersistentVolumeClaim, end cdi.State) bool {
 	s.Helper()
-	for range 1000 {
+	for range 9000 {
 		_, err := s.r.Reconcile(s.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(c)})
 		if errors.Is(err, errKilled) {
 			s.play()
