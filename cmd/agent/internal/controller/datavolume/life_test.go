@@ -277,7 +277,14 @@ func TestStaticVolume(t *testing.T) {
 		w.must(w.env.Client.Delete(after(t), pv))
 		w.must(client.IgnoreNotFound(w.env.Client.Patch(after(t), pv, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
 	})
-	time.Sleep(300 * time.Millisecond) // the volume is older than the DataVolume: the cache is to know it
+	apitest.Within(t, patience, func() error { // the volume is older than the DataVolume: the cache is to know it
+		known := &corev1.PersistentVolume{}
+		err := w.cached.Get(t.Context(), client.ObjectKeyFromObject(pv), known)
+		if err == nil && known.Status.Phase != corev1.VolumeAvailable {
+			err = errors.New("the cache does not know the volume's phase")
+		}
+		return err
+	})
 	w.dataVolume("disk", classNow, annotated(cdi.AnnCheckStaticVolume, ""))
 	w.await("disk", cdiv1.Pending)
 	c := w.claim("disk")

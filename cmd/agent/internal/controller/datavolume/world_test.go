@@ -39,8 +39,9 @@ const (
 // the parts of the population controller and of Kubernetes' volume controller.
 type world struct {
 	*testing.T
-	env *apitest.Env
-	ns  string
+	env    *apitest.Env
+	ns     string
+	cached client.Client // of the controller that runs
 }
 
 func newWorld(t *testing.T) *world {
@@ -77,7 +78,10 @@ func (w *world) profile(class string, sets ...cdiv1.ClaimPropertySet) {
 // run starts the controller; it ends with the test.
 func (w *world) run() (stop func()) {
 	w.Helper()
-	return w.env.StartManager(w.T, func(mgr ctrl.Manager) error { return Add(mgr, Options{SkipNameValidation: true}) })
+	return w.env.StartManager(w.T, func(mgr ctrl.Manager) error {
+		w.cached = mgr.GetClient()
+		return Add(mgr, Options{SkipNameValidation: true})
+	})
 }
 
 func (w *world) must(err error) {
