@@ -73,13 +73,13 @@ test: deps ## pass all tests
 	@test/suite.sh -end
 test-suites:
 	@test/suite.sh build 180 $(MAKE) --no-print-directory build vet
-	@$(TESTENV) test/suite.sh unit 310 go test -timeout 15m $(UNIT_PACKAGES)
-	@test/suite.sh layering 40 go test -timeout 10m ./test/layering
-	@$(TESTENV) test/suite.sh oracle 210 go test -timeout 10m ./test/oracle
-	@$(TESTENV) test/suite.sh faults 270 go test -timeout 10m ./test/faults
-	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 10m ./test/bounds
+	@$(TESTENV) test/suite.sh unit 310 go test -timeout 30m $(UNIT_PACKAGES)
+	@test/suite.sh layering 40 go test -timeout 30m ./test/layering
+	@$(TESTENV) test/suite.sh oracle 210 go test -timeout 30m ./test/oracle
+	@$(TESTENV) test/suite.sh faults 270 go test -timeout 30m ./test/faults
+	@$(TESTENV) test/suite.sh bounds 190 go test -timeout 30m ./test/bounds
 
-# And these to 59 more. The race detector makes most of our tests five times slower; linter, sources, api and e2e build
+# And these to 60 more. The race detector makes most of our tests five times slower; linter, sources, api and e2e build
 # their tools from source where .cache has none: for api and e2e that is Kubernetes, some 8 minutes.
 .PHONY: test-all
 test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent on an API server and on a node
@@ -91,10 +91,10 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
 	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=3s
-	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 10m ./test/hostile
+	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 30m ./test/hostile
 	@test/suite.sh sources 300 $(MAKE) --no-print-directory sources
-	@$(TESTENV) test/suite.sh archive 45 go test -timeout 10m ./test/archive
-	@test/suite.sh bench-smoke 60 $(MAKE) --no-print-directory bench BENCH=-quick
+	@$(TESTENV) test/suite.sh archive 45 go test -timeout 30m ./test/archive
+	@test/suite.sh bench-smoke 120 $(MAKE) --no-print-directory bench BENCH=-quick
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
 	@test/suite.sh e2e 1200 $(MAKE) --no-print-directory test-e2e
@@ -113,12 +113,12 @@ SERVERS := versitygw:github.com/versity/versitygw/cmd/versitygw fakegcs:github.c
 servers: ## build the servers that sources are tested against
 	@for s in $(SERVERS); do test/tools/build.sh $${s%%:*} $${s#*:}; done
 sources: build servers ## every source against real servers: forms, broken connections, secrets, the examples of docs/sources
-	@CDICTL_REQUIRE_SERVERS=1 go test -p 1 -timeout 10m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/containerdisk ./lib/internal/testserver
-	@$(TESTENV) go test -v -count=1 -timeout 10m ./test/sources | grep -v '^ *\(---\|===\)'
+	@CDICTL_REQUIRE_SERVERS=1 go test -p 1 -timeout 30m ./lib/source/s3source ./lib/source/gcssource ./lib/source/registrysource ./lib/containerdisk ./lib/internal/testserver
+	@$(TESTENV) go test -v -count=1 -timeout 30m ./test/sources | grep -v '^ *\(---\|===\)'
 
 .PHONY: race
 race: ## the unit tests under the race detector; -short spares those that are only long; deflate has one goroutine
-	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -short -timeout 15m $(filter-out %/examples/% %/lib/internal/deflate,$(UNIT_PACKAGES))
+	CDICTL_REQUIRE_TOOLS=1 CGO_ENABLED=1 go test -race -short -timeout 30m $(filter-out %/examples/% %/lib/internal/deflate,$(UNIT_PACKAGES))
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in test/tools/lint
@@ -134,15 +134,15 @@ fuzz: ## every fuzz target for FUZZTIME
 
 .PHONY: table
 table: build ## every format by every way, ours beside qemu-img's; writes the table of docs/formats.md
-	$(TESTENV) go test -v -count=1 -run TestDigests -timeout 15m ./test/oracle -args -write | grep -v '^ *\(---\|===\)'
+	$(TESTENV) go test -v -count=1 -run TestDigests -timeout 30m ./test/oracle -args -write | grep -v '^ *\(---\|===\)'
 
 .PHONY: hostile
 hostile: build ## files and servers that lie: exit code, seconds, peak memory and message of each
-	$(TESTENV) go test -v -count=1 -timeout 15m ./test/hostile | grep -v '^ *\(---\|===\)'
+	$(TESTENV) go test -v -count=1 -timeout 30m ./test/hostile | grep -v '^ *\(---\|===\)'
 
 .PHONY: archives
 archives: build ## tars that want to get out of their folder: exit code, seconds and message of each
-	$(TESTENV) go test -v -count=1 -timeout 10m -run TestHostile ./test/archive | grep -v '^ *\(---\|===\)'
+	$(TESTENV) go test -v -count=1 -timeout 30m -run TestHostile ./test/archive | grep -v '^ *\(---\|===\)'
 
 .PHONY: bench
 bench: ## beside the peers that are installed; BENCH has flags of ./test/bench

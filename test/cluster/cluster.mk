@@ -24,7 +24,7 @@ kubectl: ## kubectl in the test cluster: make kubectl ARGS='get pods -A'
 # A real etcd and kube-apiserver, and no nodes. CDICTL_REQUIRE_TOOLS: without the binaries tests fail, they are not skipped.
 test-api: ## tests of the agent on a real API server (at most 10 minutes with a cold build)
 	@test/cluster/build.sh api
-	CDICTL_REQUIRE_TOOLS=1 KUBEBUILDER_ASSETS=$(CURDIR)/.cache/cluster/bin go test -p 2 -timeout 10m $(API_PACKAGES)
+	CDICTL_REQUIRE_TOOLS=1 KUBEBUILDER_ASSETS=$(CURDIR)/.cache/cluster/bin go test -p 2 -timeout 30m $(API_PACKAGES)
 
 test-e2e: ## tests of the agent on a node: on a test cluster as root, or on that of E2E_KUBECONFIG (see test/e2e/run.sh)
 	@test/e2e/run.sh $(E2E)

@@ -46,7 +46,7 @@ func TestManagerKilled(t *testing.T) {
 	}
 	t.Logf("seed %d: %d kills in %.0f s", seed, kills, time.Since(began).Seconds())
 	for _, v := range volumes {
-		s.succeedIn(t, 5*time.Minute, v.name)
+		s.succeed(t, v.name)
 	}
 	for _, v := range volumes {
 		want := image
@@ -79,7 +79,7 @@ func TestWorkerKilled(t *testing.T) {
 			t.Parallel()
 			s := b.newSpace(t)
 			own := b.copyOf(t, image)
-			mend := b.misbehave(t, rule{"path": "/" + own.name, "rate": 1 * mib})
+			mend := b.misbehave(t, rule{"path": "/" + own.name, "rate": mib / 2})
 			v := volume{name: "disk", class: b.quick(), url: own.url(), block: block}
 			began := time.Now()
 			s.order(t, v)
@@ -108,7 +108,7 @@ func TestWorkerKilled(t *testing.T) {
 				}
 			}
 			mend()
-			dv := s.succeedIn(t, 4*time.Minute, v.name)
+			dv := s.succeed(t, v.name)
 			if n := dv.Int("status", "restartCount"); n < 2 { // it is that of one pod, and no pod was killed more often
 				t.Errorf("restartCount is %d after ten kills", n)
 			}
@@ -126,7 +126,7 @@ func TestNodeRestarts(t *testing.T) {
 	b := own(t)
 	s := b.newSpace(t)
 	image := b.copyOf(t, noise(t))
-	mend := b.misbehave(t, rule{"path": "/" + image.name, "rate": 3 * mib})
+	mend := b.misbehave(t, rule{"path": "/" + image.name, "rate": 1 * mib})
 	v := volume{name: "disk", class: b.quick(), url: image.url()}
 	s.order(t, v)
 	s.until(t, v.name, "running", moving)
@@ -135,7 +135,7 @@ func TestNodeRestarts(t *testing.T) {
 	b.restartComponents(t, "containerd", "kubelet", "csidriver")
 	time.Sleep(3 * time.Second)
 	mend()
-	s.succeedIn(t, 3*time.Minute, v.name)
+	s.succeed(t, v.name)
 	s.holds(t, v, image)
 }
 

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cdictl/cdictl/test/internal/kube"
 )
@@ -50,7 +49,7 @@ func TestDataVolumeDeleted(t *testing.T) {
 	b := on(t)
 	s := b.newSpace(t)
 	image := b.copyOf(t, noise(t))
-	b.misbehave(t, rule{"path": "/" + image.name, "rate": 2 * mib})
+	b.misbehave(t, rule{"path": "/" + image.name, "rate": 1 * mib})
 	v := volume{name: "disk", class: b.quick(), url: image.url()}
 	s.order(t, v)
 	s.until(t, v.name, "running", moving)
@@ -123,7 +122,7 @@ func TestCSIFaults(t *testing.T) {
 			left := s.csiFault(t, call, 3)
 			v := volume{name: "disk", class: b.quick(), url: image.url(), block: c.block}
 			s.order(t, v)
-			s.succeedIn(t, 3*time.Minute, v.name)
+			s.succeed(t, v.name)
 			if left() {
 				t.Errorf("%s was not called three times", call)
 			}
@@ -148,7 +147,7 @@ func TestTargetFull(t *testing.T) {
 	b := own(t)
 	s := b.newSpace(t)
 	image := b.copyOf(t, noise(t))
-	mend := b.misbehave(t, rule{"path": "/" + image.name, "rate": 2 * mib})
+	mend := b.misbehave(t, rule{"path": "/" + image.name, "rate": 1 * mib})
 	v := volume{name: "disk", class: class{name: "local-immediate"}, url: image.url()}
 	s.order(t, v)
 	s.until(t, v.name, "running", moving)

@@ -100,7 +100,7 @@ func (b *bed) restartComponents(t *testing.T, names ...string) {
 		pid, err := strconv.Atoi(strings.TrimSpace(string(old)))
 		must(t, err)
 		must(t, syscall.Kill(pid, syscall.SIGKILL))
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 			now, err := os.ReadFile(file)
 			if err == nil && string(now) != string(old) {
 				break

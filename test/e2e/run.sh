@@ -30,7 +30,7 @@ arch=$(go env GOARCH)
 go run ./cmd/internal/image -name "$image" -out "$E2E_BIN" -version e2e "$arch=$E2E_BIN/agent" >/dev/null
 agent=$E2E_BIN/cdictl-agent_linux_$arch.tar
 export E2E_INSTALL="--image $image ${E2E_INSTALL:-}"
-test=("$E2E_BIN/e2e.test" -test.timeout 30m -test.v)
+test=("$E2E_BIN/e2e.test" -test.timeout 60m -test.v)
 for flag; do
 	case $flag in -run | -count | -v | -failfast | -parallel) flag=-test.${flag#-} ;; esac
 	test+=("$flag")

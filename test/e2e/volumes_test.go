@@ -16,8 +16,8 @@ import (
 	"github.com/cdictl/cdictl/test/internal/proc"
 )
 
-// patience is how long a step of the cluster may take on two busy cores.
-const patience = 3 * time.Minute
+// patience is how long a step of the cluster may take on two busy cores, which may stand still now and then.
+const patience = 10 * time.Minute
 
 // space is a namespace of a test's own, and what a test does in it.
 type space struct {
@@ -180,12 +180,7 @@ func (s space) eventually(t *testing.T, what string, f func(context.Context) err
 // until waits for a DataVolume to be as ok says, and fails the test when it takes longer than the cluster may take.
 func (s space) until(t *testing.T, name, what string, ok func(dv kube.Object) bool) kube.Object {
 	t.Helper()
-	return s.untilFor(t, patience, name, what, ok)
-}
-
-func (s space) untilFor(t *testing.T, d time.Duration, name, what string, ok func(dv kube.Object) bool) kube.Object {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var last kube.Object
 	_, err := s.Wait(ctx, s.path("datavolumes", name), func(dv kube.Object) bool {
@@ -193,7 +188,7 @@ func (s space) untilFor(t *testing.T, d time.Duration, name, what string, ok fun
 		return dv != nil && ok(dv)
 	})
 	if err != nil {
-		t.Fatalf("DataVolume %s was not %s in %v; it is %s", name, what, d, brief(last))
+		t.Fatalf("DataVolume %s was not %s in %v; it is %s", name, what, patience, brief(last))
 	}
 	return last
 }
@@ -221,12 +216,7 @@ func phase(want ...string) func(kube.Object) bool {
 // succeed waits for a DataVolume to be Succeeded and its conditions to tell it.
 func (s space) succeed(t *testing.T, name string) kube.Object {
 	t.Helper()
-	return s.succeedIn(t, patience, name)
-}
-
-func (s space) succeedIn(t *testing.T, d time.Duration, name string) kube.Object {
-	t.Helper()
-	dv := s.untilFor(t, d, name, "Succeeded", func(dv kube.Object) bool {
+	dv := s.until(t, name, "Succeeded", func(dv kube.Object) bool {
 		return phase("Succeeded")(dv) && dv.Condition("Ready").Text("status") == "True"
 	})
 	s.spoken(t, dv)
