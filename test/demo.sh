@@ -61,7 +61,7 @@ echo "$(wc -l <"$work/files") files, $(du -h "$work/www/root.qcow2" | cut -f1) s
 "$work/fileserver" -dir "$work/www" -rate "$rate" >"$work/url" &
 server=$!
 url=
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 300); do
 	url=$(cat "$work/url")
 	if [ -n "$url" ]; then break; fi
 	sleep 0.2

@@ -19,7 +19,7 @@ http: {addr: "127.0.0.1:$port"}
 END
 OTEL_TRACES_EXPORTER=none "$registry" serve "$work/config.yml" 2>"$work/log" &
 pid=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
 	! curl -sf "http://127.0.0.1:$port/v2/" >/dev/null || break
 	sleep 0.1
 done

@@ -94,7 +94,7 @@ func TestInstallation(t *testing.T) {
 		t.Fatalf("cdictl install: exit %d, %v\n%s", r.Exit, err, r.Stderr)
 	}
 	s.must(t, r.Stdout, "apply", "-f", "-")
-	s.must(t, "", "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	s.must(t, "", "wait", "--for=condition=Established", "--timeout=300s", "crd", "--all")
 
 	// There are neither pods nor a network of Services: the Service becomes an alias of this machine, and the port that of
 	// a manager which is started here.

@@ -12,7 +12,7 @@ case ${1:-} in '' | --keep) ;; *) die "no option $1; there is --keep" ;; esac
 pid=$(pid1)
 if [ -n "$pid" ]; then
 	kill -9 "$pid" # the first of its pid namespace: the kernel ends all the others
-	for _ in {1..200}; do
+	for _ in {1..1200}; do
 		[ -d "/proc/$pid" ] || break
 		sleep 0.1
 	done
@@ -30,7 +30,7 @@ loops() {
 	done
 }
 if [ -f "$state/loops" ]; then
-	for _ in {1..50}; do
+	for _ in {1..600}; do
 		left=$(loops)
 		[ -n "$left" ] || break
 		for name in $left; do losetup -d "$name" 2>/dev/null || true; done
@@ -40,7 +40,7 @@ if [ -f "$state/loops" ]; then
 fi
 if [ -f "$state/cgroups" ]; then
 	while read -r cgroup; do
-		for _ in {1..50}; do # the last processes go a moment after the first
+		for _ in {1..600}; do # the last processes go a moment after the first
 			[ -d "$cgroup" ] || break
 			find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
 		done

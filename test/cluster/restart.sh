@@ -8,7 +8,7 @@ for name; do
 	pid=$(cat "$state/pids/$name" 2>/dev/null) ||
 		die "no component $name; there are: $(cd "$state/pids" 2>/dev/null && echo *)"
 	"$here/enter.sh" kill -9 "$pid"
-	for _ in {1..100}; do
+	for _ in {1..1200}; do
 		[ "$(cat "$state/pids/$name" 2>/dev/null)" = "$pid" ] || continue 2
 		sleep 0.1
 	done

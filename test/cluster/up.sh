@@ -58,7 +58,7 @@ done >"$state/folders"
 		tini-static -s -- bash "$here/node/init.sh" "$tier" >"$state/log/init.log" 2>&1 </dev/null
 ) &
 unshared=$!
-for _ in {1..100}; do
+for _ in {1..1200}; do
 	# Before it becomes unshare, the subshell has children of other kinds.
 	pid=$(tr -d ' ' 2>/dev/null <"/proc/$unshared/task/$unshared/children" || true)
 	[[ "$(tr '\0' ' ' 2>/dev/null <"/proc/${pid:-none}/cmdline")" != *"$here/node/init.sh"* ]] || break
@@ -68,7 +68,7 @@ done
 [ -n "$pid" ] || die "the namespaces could not be made: $(cat "$state/log/init.log")"
 echo "$pid" >"$state/pid1"
 
-for _ in {1..3000}; do
+for _ in {1..6000}; do
 	[ ! -e "$state/ready" ] || break
 	if [ -e "$state/failed" ] || [ ! -d "/proc/$pid" ]; then break; fi
 	sleep 0.1

@@ -128,7 +128,7 @@ func (b *bed) install(ctx context.Context) error {
 		return err
 	}
 	for _, d := range [][2]string{{"fileserver", "fileserver"}, {agentNamespace, agentName}} {
-		if _, err := b.kubectl(ctx, "", "-n", d[0], "rollout", "status", "deployment/"+d[1], "--timeout=120s"); err != nil {
+		if _, err := b.kubectl(ctx, "", "-n", d[0], "rollout", "status", "deployment/"+d[1], "--timeout=600s"); err != nil {
 			out, _ := b.kubectl(ctx, "", "-n", d[0], "describe", "pods")
 			logs, _ := b.kubectl(ctx, "", "-n", d[0], "logs", "deployment/"+d[1], "--tail=50")
 			return fmt.Errorf("%w\n%s\n%s", err, out, logs)

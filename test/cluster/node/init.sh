@@ -80,17 +80,17 @@ service kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
 	--requestheader-username-headers=X-Remote-User \
 	--proxy-client-cert-file="$pki/front-proxy-client.crt" --proxy-client-key-file="$pki/front-proxy-client.key" \
 	--audit-policy-file="$state/audit.yaml" --audit-log-path="$state/log/audit.log" --audit-log-maxsize=200
-until_true 120 kubectl get --raw /readyz
+until_true 300 kubectl get --raw /readyz
 say "kube-apiserver is ready"
 if [ "$tier" = node ]; then
 	. "$here/node/node.sh"
 	. "$here/node/storage.sh"
-	until_true 60 kubectl get serviceaccount default # before that no pod can be made
-	kubectl wait --for=condition=Ready "node/$node" --timeout=120s >/dev/null
+	until_true 300 kubectl get serviceaccount default # before that no pod can be made
+	kubectl wait --for=condition=Ready "node/$node" --timeout=300s >/dev/null
 	say "the node is ready"
 	kubectl apply -f "$here/manifests/coredns.yaml" -f <(sed "s|@WWW@|$www|" "$here/manifests/fileserver.yaml") >/dev/null
-	kubectl -n kube-system rollout status deployment/coredns --timeout=120s >/dev/null
-	kubectl -n fileserver rollout status deployment/fileserver --timeout=120s >/dev/null
+	kubectl -n kube-system rollout status deployment/coredns --timeout=300s >/dev/null
+	kubectl -n fileserver rollout status deployment/fileserver --timeout=300s >/dev/null
 	say "DNS and the file server are ready"
 fi
 touch "$state/ready"

@@ -14,7 +14,7 @@ service csidriver csidriver -name "$driver" -node "$node" -socket "$socket" \
 	-faults "$faults" -pool "plain=$state/csi/plain" -pool "xfs=$state/csi/xfs" -max-volume-bytes $((64 << 30))
 
 kubectl apply --server-side -f "$cache/crds" >/dev/null
-kubectl wait --for=condition=Established --timeout=30s crd/volumesnapshotclasses.snapshot.storage.k8s.io \
+kubectl wait --for=condition=Established --timeout=300s crd/volumesnapshotclasses.snapshot.storage.k8s.io \
 	crd/volumesnapshotcontents.snapshot.storage.k8s.io crd/volumesnapshots.snapshot.storage.k8s.io >/dev/null
 sed "s/@DRIVER@/$driver/" "$here/manifests/storage.yaml" | kubectl apply -f - >/dev/null
 
