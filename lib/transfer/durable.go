@@ -13,8 +13,9 @@ import (
 const (
 	saveBytes = 16 << 20
 	// aheadBytes is by how much what is written may be ahead of the last note, flushes under way included, for a Step of
-	// saveBytes: with 20 MiB in flight, a process that is killed loses less than 64 MiB, however slow a flush is.
-	aheadBytes = 40 << 20
+	// saveBytes: with 20 MiB in flight, a process that is killed loses less than 64 MiB, however slow a flush is. (Between two
+	// flushes what is in flight may be written; then the same amount may be read.)
+	aheadBytes = 32 << 20
 	// saveAfter is how long something that was written waits for that.
 	saveAfter = 2500 * time.Millisecond
 	// saveShare keeps records small beside what they are about: a record of n bytes comes after n*saveShare of data.
@@ -54,7 +55,7 @@ type DurableOptions struct {
 	// Auto flushes whenever it is time, with the point that it returns for what was written by then, nil if there is none.
 	// Without it, Checkpoint does.
 	Auto func(done *journal.Extents) *journal.Point
-	// Step is how much is written between two flushes, and two fifths of how far writes may be ahead of the last note. 0 means
+	// Step is how much is written between two flushes, and half of how far writes may be ahead of the last note. 0 means
 	// 16 MiB, of which a flush takes some 10 ms where writes are direct.
 	Step int64
 	// CountZeros: zeros are content that had to be fetched.
