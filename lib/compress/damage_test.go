@@ -163,7 +163,7 @@ func TestClose(t *testing.T) {
 		}
 		z.Close()
 	}
-	for range 200 {
+	for range 6000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}

@@ -33,7 +33,7 @@ import (
 // requireServers makes real servers a must.
 var requireServers = os.Getenv("CDICTL_REQUIRE_SERVERS") == "1"
 
-var quick = httpsource.Options{Retries: 6, Backoff: time.Millisecond, StallTimeout: 30 * time.Second, Insecure: true}
+var quick = httpsource.Options{Retries: 6, Backoff: time.Millisecond, Insecure: true}
 
 // rawDisk makes one with data, text and holes.
 func rawDisk(t testing.TB, size int64, seed uint64) string {

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,11 +33,16 @@ import (
 func onServer(t *testing.T, content []byte, o testserver.Options) (source.Source, *testserver.File) {
 	t.Helper()
 	f := testserver.NewFile(content, o)
-	s, err := httpsource.New(testserver.Start(t, f)+"/disk.img", httpsource.Options{Retries: 2})
+	return served(t, f), f
+}
+
+func served(t *testing.T, h http.Handler) source.Source {
+	t.Helper()
+	s, err := httpsource.New(testserver.Start(t, h)+"/disk.img", httpsource.Options{Retries: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, f
+	return s
 }
 
 func onDisk(t *testing.T, content []byte) source.Source {

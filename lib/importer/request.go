@@ -1,6 +1,8 @@
 package importer
 
 import (
+	"time"
+
 	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/plan"
 	"github.com/cdictl/cdictl/lib/progress"
@@ -54,6 +56,9 @@ type Request struct {
 	// is interrupted (then the error is an *Interrupted) or ends in an error after which another try may help. It wants a
 	// sink.Resumer and a source that proves itself unchanged; without them it does nothing.
 	Resume bool
+	// Grace is how long an import that is interrupted may take to make durable what it wrote last; what is not by then is
+	// fetched again. 0: a second, as people wait for the answer to a signal.
+	Grace time.Duration
 	// Journal is where to note how far the import has come; nil: the target's own.
 	Journal sink.Journal
 	// OnNotice is told what people should know while the import goes on, such as why what was left is of no use. May be nil.

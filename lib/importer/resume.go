@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,16 +60,16 @@ func (r Request) abandon(err error) error {
 	return err
 }
 
-// lastSave is how long a cancelled import may take to make durable what it wrote last. What is not saved then was not long
-// before; a signal is answered within two seconds.
-const lastSave = time.Second
+// defaultGrace is Request.Grace where nobody says. What is not saved then was not long before; a signal is answered within
+// two seconds.
+const defaultGrace = time.Second
 
 // leave keeps what there is after err, if that is of use.
 func (j *job) leave(ctx context.Context, err error) error {
 	if j.durable == nil {
 		return j.req.abandon(err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(j.req.Grace, defaultGrace))
 	defer cancel()
 	if j.durable.Leave(ctx, goesOn(err)) {
 		return &Interrupted{err}

@@ -20,8 +20,15 @@ import (
 	"github.com/cdictl/cdictl/lib/source/filesource"
 )
 
-// halfway is an import of s to dir/disk that is cancelled when half of it is there; it leaves a part.
-func halfway(t *testing.T, s source.Source, dir string, change func(*importer.Request)) importer.Request {
+// held serves content, of which three quarters, and the end, which is looked at first, come before the gate is opened.
+func held(t *testing.T, content []byte) (source.Source, *testserver.Gate) {
+	g := testserver.NewGate(testserver.NewFile(content, testserver.Options{}), int64(len(content))*3/4, int64(len(content))-4096)
+	return served(t, g), g
+}
+
+// halfway is an import of s to dir/disk that is cancelled when half of it is there; it leaves a part. What is there is all
+// noted, however long that takes.
+func halfway(t *testing.T, s source.Source, dir string, rate int64, change func(*importer.Request)) importer.Request {
 	t.Helper()
 	r := importer.Request{Source: s, Target: filesink.New(filepath.Join(dir, "disk"), filesink.Options{}), Resume: true}
 	if change != nil {
@@ -30,7 +37,7 @@ func halfway(t *testing.T, s source.Source, dir string, change func(*importer.Re
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	first := r
-	first.Tracker, first.Limiter = new(progress.Tracker), limits.NewRate(halfSize)
+	first.Tracker, first.Limiter, first.Grace = new(progress.Tracker), limits.NewRate(rate), time.Hour
 	go func() {
 		for first.Tracker.Snapshot().Virtual < halfSize/2 {
 			time.Sleep(time.Millisecond)
@@ -65,9 +72,10 @@ func TestInterrupted(t *testing.T) {
 		"grown":    func(r *importer.Request) { r.Size = halfSize + 1<<20 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := onServer(t, content, testserver.Options{})
+			s, g := held(t, content)
 			dir := t.TempDir()
-			r := halfway(t, s, dir, change)
+			r := halfway(t, s, dir, 0, change)
+			g.Reopen()
 			x, err := importer.Explain(t.Context(), r)
 			if err != nil || !strings.Contains(x.Left, "to go on with") {
 				t.Errorf("%+v, %v", x, err)
@@ -122,9 +130,10 @@ func TestStale(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, _ := onServer(t, content, testserver.Options{})
+			s, g := held(t, content)
 			dir := t.TempDir()
-			r := halfway(t, s, dir, nil)
+			r := halfway(t, s, dir, 0, nil)
+			g.Reopen()
 			c.spoil(t, dir, &r)
 			said := ""
 			r.OnNotice = func(text string) { said += text }
@@ -144,7 +153,7 @@ func TestChangedSince(t *testing.T) {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := halfway(t, filesource.New(path), dir, nil)
+	r := halfway(t, filesource.New(path), dir, halfSize/6, nil) // so slow that it is not done when it is cancelled
 	content[3] ^= 1
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
@@ -163,7 +172,6 @@ func TestChangedSince(t *testing.T) {
 func TestForGood(t *testing.T) {
 	content := large()
 	wrong := sum(t, []byte("something else"))
-	s, _ := onServer(t, content, testserver.Options{})
 	for name, c := range map[string]struct {
 		first, then func(*importer.Request)
 		want        error
@@ -173,8 +181,10 @@ func TestForGood(t *testing.T) {
 		"limit":          {nil, func(r *importer.Request) { r.Limits.VirtualSize = 4096 }, errdef.ErrLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
+			s, g := held(t, content)
 			dir := t.TempDir()
-			r := halfway(t, s, dir, c.first)
+			r := halfway(t, s, dir, 0, c.first)
+			g.Reopen()
 			c.then(&r)
 			if _, err := importer.Import(t.Context(), r); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
@@ -186,7 +196,7 @@ func TestForGood(t *testing.T) {
 
 // TestNotAsked: without Resume an interrupted import leaves nothing, as it always was.
 func TestNotAsked(t *testing.T) {
-	s, _ := onServer(t, large(), testserver.Options{})
+	s, _ := held(t, large())
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	tracker := new(progress.Tracker)
@@ -197,7 +207,7 @@ func TestNotAsked(t *testing.T) {
 		cancel()
 	}()
 	_, err := importer.Import(ctx, importer.Request{Source: s, Target: filesink.New(filepath.Join(dir, "disk"), filesink.Options{}),
-		Options: importer.Options{Tracker: tracker, Limiter: limits.NewRate(halfSize)}})
+		Options: importer.Options{Tracker: tracker}})
 	if in := (*importer.Interrupted)(nil); !errors.Is(err, context.Canceled) || errors.As(err, &in) {
 		t.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -51,8 +52,8 @@ func TestRate(t *testing.T) {
 			t.Errorf("NewRate(%d) limits", n)
 		}
 	}
-	r := NewRate(1 << 20)
 	start := time.Now()
+	r := NewRate(1 << 20)
 	for range 4 { // 512 KiB: half a second
 		if err := r.Wait(t.Context(), 128<<10); err != nil {
 			t.Fatal(err)
@@ -64,6 +65,29 @@ func TestRate(t *testing.T) {
 	if err := NewRate(1).Wait(t.Context(), 0); err != nil {
 		t.Errorf("no bytes: %v", err)
 	}
+}
+
+// TestRateIsUsedUp: no time is lost by waiting, and of a pause no more than half a second is made up for.
+func TestRateIsUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const second, step = 1 << 20, 48 << 10
+		start, r := time.Now(), NewRate(second)
+		pass := func(n int) time.Duration {
+			for ; n > 0; n -= step {
+				if err := r.Wait(t.Context(), min(n, step)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return time.Since(start).Round(time.Millisecond)
+		}
+		if d := pass(20 * second); d != 20*time.Second {
+			t.Errorf("20 MiB at 1 MiB/s took %v", d)
+		}
+		time.Sleep(40 * time.Second)
+		if d := pass(20 * second); d != 79500*time.Millisecond {
+			t.Errorf("another 20 MiB, after 40 s without any, were through at %v", d)
+		}
+	})
 }
 
 func TestRateEnds(t *testing.T) {

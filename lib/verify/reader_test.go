@@ -133,7 +133,7 @@ func TestReaderAbandonedLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 200 {
+	for range 6000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}

@@ -42,7 +42,7 @@ func newGroup(t *testing.T, limit int64) *group {
 	}
 	t.Cleanup(func() {
 		err := os.Remove(g.dir)
-		for range 50 { // the process that was in it may not be quite gone
+		for range 600 { // the process that was in it may not be quite gone
 			if err == nil {
 				return
 			}

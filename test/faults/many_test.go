@@ -54,7 +54,7 @@ func TestManyWriters(t *testing.T) {
 	case <-loser.Done():
 	case <-winner.Done():
 		loser, winner = winner, loser
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("two write one disk, and none is refused")
 	}
 	open.Do(func() { close(gate) })

@@ -16,11 +16,20 @@ import (
 )
 
 // slowly serves the inputs so that the file takes about the given time.
-func (s *stage) slowly(path string, d time.Duration) string {
+func (s *stage) slowly(path string, d time.Duration) (srv *web.Server, url string) {
 	st, err := os.Stat(path)
 	must(s.t, err)
-	srv := web.Start(s.t, web.Slow(web.Ranges(s.in.dir), int64(float64(st.Size())/d.Seconds())))
-	return srv.URL + "/" + filepath.Base(path)
+	srv = web.Start(s.t, web.Slow(web.Ranges(s.in.dir), int64(float64(st.Size())/d.Seconds())))
+	return srv, srv.URL + "/" + filepath.Base(path)
+}
+
+// half serves half of the file, and the rest when the gate is opened: until then no import of it comes to its end, however
+// fast the machine is.
+func (s *stage) half(path string) (*gate, string) {
+	st, err := os.Stat(path)
+	must(s.t, err)
+	g := &gate{handler: web.Ranges(s.in.dir), left: st.Size() / 2, opened: make(chan struct{})}
+	return g, web.Start(s.t, g).URL + "/" + filepath.Base(path)
 }
 
 // targetFaults are targets that are taken, and programs that were killed on the way.
@@ -42,14 +51,11 @@ var targetFaults = []fault{
 
 // twoWriters starts a second import to a target whose first one is at work; the first must not notice.
 func twoWriters(s *stage) proc.Result {
-	first := s.start(s.t.Context(), s.command(s.slowly(s.in.qcow2, 3*time.Second)))
-	s.atWork(first)
+	g, url := s.half(s.in.qcow2)
+	first := s.start(s.t.Context(), s.command(url))
+	s.atWork(first, g)
 	second := s.importing(s.in.qcow2)
-	select {
-	case <-first.Done():
-		s.t.Error("the first writer was done before the second one tried")
-	default:
-	}
+	g.open()
 	r, err := first.Wait()
 	must(s.t, err)
 	if r.Exit != 0 {
@@ -60,12 +66,12 @@ func twoWriters(s *stage) proc.Result {
 	return second
 }
 
-// atWork waits until the target's folder has something in it, and a little longer.
-func (s *stage) atWork(p *proc.Process) {
+// atWork waits until the target's folder has something in it and all has come that the gate lets pass, and a little longer.
+func (s *stage) atWork(p *proc.Process, g *gate) {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); len(s.listing()) == 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); len(s.listing()) == 0 || !g.shut(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatal("no part appeared in 10 s")
+			s.t.Fatalf("no part appeared in %v", patience)
 		}
 		select {
 		case <-p.Done():
@@ -80,8 +86,9 @@ func (s *stage) atWork(p *proc.Process) {
 // killAndRepeat kills an import where nothing can be cleaned up, and runs it again: the second one takes the stale
 // part away and makes the whole disk.
 func killAndRepeat(s *stage, path string) proc.Result {
-	p := s.start(s.t.Context(), s.command(s.slowly(path, 3*time.Second)))
-	s.atWork(p)
+	g, url := s.half(path)
+	p := s.start(s.t.Context(), s.command(url))
+	s.atWork(p, g)
 	must(s.t, p.Signal(syscall.SIGKILL))
 	if r, err := p.Wait(); err != nil || !r.Signal {
 		s.t.Fatalf("not killed: %+v %v", r, err)

@@ -69,6 +69,7 @@ type Request struct {
 	Header            http.Header
 	Status            int
 	Sent              int64 // bytes of body
+	over              bool
 }
 
 // File serves one content under every path.
@@ -141,16 +142,21 @@ func (f *File) begin(r *http.Request) state {
 	return s
 }
 
-func (f *File) end() {
+// end says that a request is not under way any more. A client that has all of the answer is done, whether the server has been
+// told so or not: so this comes before the last write.
+func (f *File) end(rec *Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.active--
+	if !rec.over {
+		rec.over = true
+		f.active--
+	}
 }
 
 // ServeHTTP answers as the options say.
 func (f *File) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := f.begin(r)
-	defer f.end()
+	defer f.end(s.rec)
 	status := func(code int) {
 		f.mu.Lock()
 		s.rec.Status = code

@@ -46,6 +46,9 @@ func (f *File) send(w http.ResponseWriter, r *http.Request, rec *Request, body [
 		step = 32 << 10
 	}
 	for off := int64(0); off < end; {
+		if off+step >= int64(len(body)) {
+			f.end(rec)
+		}
 		n, err := w.Write(body[off:min(off+step, end)])
 		off += int64(n)
 		f.mu.Lock()

@@ -18,7 +18,6 @@ import (
 	"github.com/cdictl/cdictl/lib/internal/testserver"
 	"github.com/cdictl/cdictl/lib/job"
 	"github.com/cdictl/cdictl/lib/job/runner"
-	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/progress"
 )
 
@@ -162,9 +161,10 @@ func TestBlankDevice(t *testing.T) {
 // TestGoesOn: a worker that was stopped half-way is gone on with, to a file and to a device, and nothing is left then.
 func TestGoesOn(t *testing.T) {
 	disk := content(24 * mib)
-	url := testserver.Start(t, testserver.NewFile(disk, testserver.Options{}))
 	for _, block := range []bool{false, true} {
 		t.Run(fmt.Sprintf("block=%v", block), func(t *testing.T) {
+			g := testserver.NewGate(testserver.NewFile(disk, testserver.Options{}), 18*mib, 23*mib)
+			url := testserver.Start(t, g)
 			at, state := "", t.TempDir()
 			spec := job.Spec{Version: job.Version, UID: "a", Source: http(url), StateDir: state}
 			if block {
@@ -182,7 +182,8 @@ func TestGoesOn(t *testing.T) {
 				}
 				cancel()
 			}()
-			got := runner.Run(ctx, spec, runner.Options{HTTP: quick, Tracker: track, Limiter: limits.NewRate(16 * mib)})
+			got := runner.Run(ctx, spec, runner.Options{Tracker: track, Grace: time.Hour})
+			g.Reopen()
 			if got.Outcome != job.Retry || got.Reason != "Canceled" {
 				t.Fatalf("%+v", got)
 			}

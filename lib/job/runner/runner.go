@@ -35,6 +35,8 @@ type Options struct {
 	OnRetry func(source.Retry)
 	// OnNotice is told what people should know, such as why what an earlier run left is of no use. May be nil.
 	OnNotice func(text string)
+	// Grace is how long it may take, when ctx ends, to note how far it has come; 0: a second.
+	Grace time.Duration
 	// State is a folder for the record of an import to a device, which an interrupted one is gone on with; empty: the Spec's
 	// StateDir, and without that none is.
 	State string
@@ -85,7 +87,7 @@ func (r *run) run(ctx context.Context) error {
 		}
 	}
 	req := importer.Request{
-		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned, OnNotice: r.o.OnNotice,
+		Checksum: sum, Preallocate: r.spec.Preallocate, OnPlan: r.planned, OnNotice: r.o.OnNotice, Grace: r.o.Grace,
 		Options: importer.Options{Limits: r.o.Limits, Tracker: r.o.Tracker, Limiter: r.o.Limiter, Trace: r.o.Trace, OnRetry: r.o.OnRetry},
 	}
 	if err := r.target(&req); err != nil {

@@ -56,7 +56,7 @@ func qcow2(t *testing.T, disk []byte, args ...string) []byte {
 }
 
 // quick gives up soon.
-var quick = httpsource.Options{Retries: 1, Backoff: time.Millisecond, StallTimeout: 5 * time.Second}
+var quick = httpsource.Options{Retries: 1, Backoff: time.Millisecond}
 
 func run(t *testing.T, s job.Spec) job.Result {
 	t.Helper()
@@ -287,12 +287,8 @@ func TestCancel(t *testing.T) {
 		}
 		cancel()
 	}()
-	start := time.Now()
 	got := runner.Run(ctx, job.Spec{Version: job.Version, Source: http(testserver.Start(t, f)), Target: job.Target{File: filepath.Join(dir, "disk.img")}}, runner.Options{})
 	want(t, got, job.Result{Outcome: job.Retry, Reason: "Canceled", ExitCode: 130, Format: "raw", Route: "stream", VirtualSize: 8 * mib, StoredSize: 8 * mib})
-	if d := time.Since(start); d > 30*time.Second {
-		t.Errorf("it took %s", d)
-	}
 	disk := filepath.Join(dir, "disk.img")
 	if _, err := os.Lstat(disk); err == nil {
 		t.Error("half a disk is there")

@@ -92,7 +92,7 @@ func TestNobodyReads(t *testing.T) {
 			defer s.Close()
 			time.AfterFunc(20*time.Millisecond, cancel)
 			start := time.Now()
-			if err := write(ctx, s); !errors.Is(err, context.Canceled) || time.Since(start) > 10*time.Second {
+			if err := write(ctx, s); !errors.Is(err, context.Canceled) || time.Since(start) > time.Minute {
 				t.Errorf("%v after %v, want context.Canceled at once", err, time.Since(start))
 			}
 		})

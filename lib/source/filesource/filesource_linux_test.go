@@ -86,7 +86,7 @@ func TestNamedPipeWithoutWriter(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	_, err := New(mkfifo(t)).Open(ctx, source.Env{})
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 10*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Minute {
 		t.Errorf("Open: %v after %v", err, time.Since(start))
 	}
 }

@@ -27,7 +27,7 @@ import (
 )
 
 func quick() gcssource.Options {
-	return gcssource.Options{HTTP: httpsource.Options{Backoff: time.Millisecond, StallTimeout: 10 * time.Second, Retries: 30}}
+	return gcssource.Options{HTTP: httpsource.Options{Backoff: time.Millisecond, Retries: 30}}
 }
 
 // bucket is one of a server.

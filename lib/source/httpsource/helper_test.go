@@ -88,13 +88,14 @@ func wantError(t *testing.T, err, class error, parts ...string) {
 type retries struct {
 	mu  sync.Mutex
 	all []source.Retry
+	at  []time.Time
 }
 
 func (r *retries) env() source.Env {
 	return source.Env{OnRetry: func(n source.Retry) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.all = append(r.all, n)
+		r.all, r.at = append(r.all, n), append(r.at, time.Now())
 	}}
 }
 
@@ -116,7 +117,7 @@ func statuses(f *testserver.File) []int {
 func noLeak(t *testing.T) {
 	t.Helper()
 	var left string
-	for range 200 {
+	for range 6000 {
 		buf := make([]byte, 1<<20)
 		left = ""
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {

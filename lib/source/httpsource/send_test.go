@@ -48,7 +48,8 @@ func TestSend(t *testing.T) {
 		}
 	}))
 	defer close(release)
-	c := newSender(t, base+"/", Options{BearerToken: "hunter2-secret", StallTimeout: 500 * time.Millisecond})
+	c := newSender(t, base+"/", Options{BearerToken: "hunter2-secret"})
+	hurried := newSender(t, base+"/", Options{StallTimeout: 500 * time.Millisecond})
 	own := http.Header{"X-Own": {"mine"}}
 
 	r, err := c.Send(Message{Method: http.MethodPatch, URL: "echo", Header: own, Body: strings.NewReader("disk"), Length: 4, Most: 100})
@@ -77,6 +78,10 @@ func TestSend(t *testing.T) {
 		"no URL":             {Message{Method: http.MethodPut, URL: "ftp://x/y"}, errdef.ErrUnavailable, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			c := c
+			if name == "deaf" {
+				c = hurried
+			}
 			_, err := c.Send(tc.m)
 			if !errors.Is(err, tc.class) || retry.IsPermanent(err) != tc.final || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%v", err)

@@ -14,7 +14,7 @@ import (
 )
 
 // quick has no long delays.
-var quick = httpsource.Options{Backoff: time.Millisecond, StallTimeout: 5 * time.Second}
+var quick = httpsource.Options{Backoff: time.Millisecond}
 
 func newSource(t testing.TB, url string, o httpsource.Options) *httpsource.Source {
 	t.Helper()

@@ -212,7 +212,7 @@ func push(t *testing.T, base, repo, tag string, m *made) {
 }
 
 // quick does not wait long.
-var quick = httpsource.Options{Backoff: time.Millisecond, StallTimeout: 5 * time.Second, Retries: 12, Insecure: true}
+var quick = httpsource.Options{Backoff: time.Millisecond, Retries: 12, Insecure: true}
 
 func nameOf(base, rest string) string {
 	_, host, _ := strings.Cut(base, "://")

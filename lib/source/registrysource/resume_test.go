@@ -15,9 +15,9 @@ import (
 
 	"github.com/cdictl/cdictl/lib/errdef"
 	"github.com/cdictl/cdictl/lib/importer"
+	"github.com/cdictl/cdictl/lib/internal/journal"
 	"github.com/cdictl/cdictl/lib/internal/testimage"
 	"github.com/cdictl/cdictl/lib/internal/testserver"
-	"github.com/cdictl/cdictl/lib/limits"
 	"github.com/cdictl/cdictl/lib/progress"
 	"github.com/cdictl/cdictl/lib/sink/filesink"
 	"github.com/cdictl/cdictl/lib/source"
@@ -25,17 +25,25 @@ import (
 
 const resumeSize = 12 << 20
 
-// stopped imports s until half of the disk is there.
-func stopped(t *testing.T, s source.Source, dir string, rate int64) importer.Request {
+// stopped imports s until half of the disk is there and can be gone on with.
+func stopped(t *testing.T, s source.Source, dir string) importer.Request {
 	t.Helper()
 	r := importer.Request{Source: s, Target: filesink.New(filepath.Join(dir, "disk"), filesink.Options{}), Resume: true}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	first := r
-	first.Tracker, first.Limiter = new(progress.Tracker), limits.NewRate(rate)
+	first.Tracker, first.Grace = new(progress.Tracker), time.Hour
+	noted := func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, ".disk.cdictl.journal"))
+		if err != nil {
+			return false
+		}
+		rec, err := journal.Decode(b)
+		return err == nil && rec.Point != nil && rec.Done.Bytes() >= resumeSize/4
+	}
 	over := make(chan struct{})
 	go func() {
-		for first.Tracker.Snapshot().Virtual < resumeSize*5/8 {
+		for first.Tracker.Snapshot().Virtual < resumeSize/2 || !noted() {
 			select {
 			case <-over:
 				return
@@ -82,21 +90,16 @@ func resumable(t *testing.T, want []byte) map[string][]byte {
 // TestGoesOn: an import that was interrupted goes on in the layer, and still proves all of it.
 func TestGoesOn(t *testing.T) {
 	want := randomBytes(resumeSize)
-	base := testserver.Start(t, &front{next: behind(t)})
+	store := &front{next: behind(t)}
+	base := testserver.Start(t, store)
 	for name, l := range resumable(t, want) {
 		t.Run(name, func(t *testing.T) {
 			push(t, base, "resume/disk", "v1", makeImage(here, nil, makeTar(t, file{name: "lower", content: other}), l, makeTar(t, file{name: "upper", content: other})))
-			f := &testserver.Front{}
-			s := newSource(t, nameOf(f.Start(t, base), "resume/disk:v1"), Options{HTTP: quick})
+			f, g := &testserver.Front{}, testserver.NewGate(store, int64(len(l))*3/4, int64(len(l)))
+			s := newSource(t, nameOf(f.Start(t, testserver.Start(t, g)), "resume/disk:v1"), Options{HTTP: quick})
 			dir := t.TempDir()
-			rate := int64(resumeSize / 2)
-			if strings.HasPrefix(name, "qcow2") {
-				if testing.Short() {
-					t.Skip("it takes four seconds")
-				}
-				rate /= 3 // a conversion notes how far it has come each 2.5 s
-			}
-			r := stopped(t, s, dir, rate)
+			r := stopped(t, s, dir)
+			g.Reopen()
 			before := f.Sent()
 			x, err := importer.Explain(t.Context(), r)
 			if err != nil || !strings.Contains(x.Left, "to go on with") {
@@ -107,7 +110,7 @@ func TestGoesOn(t *testing.T) {
 			// Another process knows nothing but the name.
 			r.Source = newSource(t, s.String(), Options{HTTP: quick})
 			res, err := importer.Import(t.Context(), r)
-			if err != nil || !res.Resumed || res.Kept < resumeSize/8 {
+			if err != nil || !res.Resumed || res.Kept < resumeSize/4 {
 				t.Fatalf("%+v, %v", res, err)
 			}
 			got, err := os.ReadFile(filepath.Join(dir, "disk"))
@@ -128,7 +131,8 @@ func TestGoesOn(t *testing.T) {
 
 // TestGoesOnLies: what is read behind an interruption is proven with what was read before it.
 func TestGoesOnLies(t *testing.T) {
-	base := testserver.Start(t, &front{next: behind(t)})
+	store := &front{next: behind(t)}
+	base := testserver.Start(t, store)
 	l := makeTar(t, d("disk.img", string(randomBytes(resumeSize))))
 	push(t, base, "lies/disk", "v1", makeImage(here, nil, l))
 	var bad atomic.Bool
@@ -137,9 +141,11 @@ func TestGoesOnLies(t *testing.T) {
 			r.Body = spoiled{r.Body}
 		}
 	}}
-	s := newSource(t, nameOf(f.Start(t, base), "lies/disk:v1"), Options{HTTP: quick})
+	g := testserver.NewGate(store, int64(len(l))*3/4, int64(len(l)))
+	s := newSource(t, nameOf(f.Start(t, testserver.Start(t, g)), "lies/disk:v1"), Options{HTTP: quick})
 	dir := t.TempDir()
-	r := stopped(t, s, dir, resumeSize)
+	r := stopped(t, s, dir)
+	g.Reopen()
 	bad.Store(true)
 	_, err := importer.Import(t.Context(), r)
 	wantError(t, err, errdef.ErrDigestMismatch, "layer "+sum256(l).String())

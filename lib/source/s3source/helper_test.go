@@ -28,7 +28,7 @@ const (
 )
 
 func quick() s3source.Options {
-	return s3source.Options{HTTP: httpsource.Options{Backoff: time.Millisecond, StallTimeout: 10 * time.Second, Retries: 30},
+	return s3source.Options{HTTP: httpsource.Options{Backoff: time.Millisecond, Retries: 30},
 		Credentials: s3source.Static(accessKey, secretKey, ""), Region: region}
 }
 

@@ -50,7 +50,7 @@ func Mount(t testing.TB, below string, o Options) string {
 	}
 	t.Cleanup(func() {
 		err := srv.Unmount()
-		for range 50 { // who used it may not be quite gone
+		for range 600 { // who used it may not be quite gone
 			if err == nil {
 				return
 			}

@@ -30,6 +30,8 @@ const (
 	// patience is how long putting things away may take once the pod is told to end; then it goes as it is, and the next
 	// worker goes on or puts away. A pod has 30 seconds.
 	patience = 20 * time.Second
+	// grace of it is for what was written last: a slow volume takes seconds to flush it.
+	grace = 10 * time.Second
 	// logEvery is the time between two lines about progress: a day of them is a page that can be read.
 	logEvery = 30 * time.Second
 )
@@ -124,7 +126,7 @@ func (w *worker) do(ctx context.Context) job.Result {
 	done := make(chan job.Result, 1)
 	go func() {
 		done <- runner.Run(ctx, spec, runner.Options{
-			Limits: limits.Limits{Window: window(limit)}, Tracker: w.tracker, OnPlan: w.planned, OnRetry: w.retried,
+			Limits: limits.Limits{Window: window(limit)}, Tracker: w.tracker, OnPlan: w.planned, OnRetry: w.retried, Grace: grace,
 			OnNotice: func(text string) { w.log.Warn(text) },
 		})
 	}()
