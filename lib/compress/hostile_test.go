@@ -49,7 +49,7 @@ func unpackHostile(t *testing.T, h testimage.Hostile, points func(Point)) {
 	if bound := free + h.Expansion*int64(len(packed)); h.Expansion > 0 && n > bound+bound/100 {
 		t.Errorf("%d bytes came out, the bound is %d", n, bound)
 	}
-	if d := time.Since(start); d > time.Minute { // a hundredth of that on a machine that is not busy, without the race detector
+	if d := time.Since(start); d > 5*time.Minute { // a hundredth of that on a machine that is not busy, without the race detector
 		t.Errorf("it takes %v", d)
 	}
 }

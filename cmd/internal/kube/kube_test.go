@@ -91,7 +91,7 @@ func TestListAndWatch(t *testing.T) {
 		t.Fatalf("%d of 3, %q, %v", len(all), version, err)
 	}
 	stop := errors.New("seen enough")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	seen, lists := "", 0
 	err = Watch(ctx, c, ConfigMaps, c.Namespace, mine, func(all []corev1.ConfigMap) error { lists += len(all); return nil }, func(ch Change[corev1.ConfigMap]) error {

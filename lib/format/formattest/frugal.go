@@ -10,7 +10,7 @@ import (
 // a loop reaches, also on a machine that does much else.
 const (
 	frugalBytes = 128 << 20
-	frugalTime  = 20 * time.Second
+	frugalTime  = 2 * time.Minute
 )
 
 // Frugal begins to count what a hostile file costs; what it returns fails t if that was too much:

@@ -26,7 +26,20 @@ func TestLogWrites(t *testing.T) {
 		writes[i] = testimage.VHDXWrite{At: testimage.VHDXBAT, Zeros: 1 << 20}
 	}
 	v.Logged(v.LogEntry(0, writes...))
-	start := time.Now()
+	took := time.Hour // the least of some tries: what a machine does beside takes time, and not each time
+	for range 5 {
+		start := time.Now()
+		logWrites(t, v)
+		took = min(took, time.Since(start))
+		if took < 2*time.Second || testing.Short() {
+			return
+		}
+	}
+	t.Errorf("it takes %v", took) // 0.1 s; it was 5 s, and so for each further MiB of BAT
+}
+
+func logWrites(t *testing.T, v *testimage.VHDX) {
+	t.Helper()
 	img, err := Open(t.Context(), bytes.NewReader(v.B), int64(len(v.B)), limits.Limits{})
 	if err != nil {
 		t.Fatal(err)
@@ -36,9 +49,6 @@ func TestLogWrites(t *testing.T) {
 	}
 	if runs, err := formattest.Learn(NewLearner(limits.Limits{}), bytes.NewReader(v.B), int64(len(v.B))); err != nil || len(runs) > 0 {
 		t.Errorf("%v, %v", runs, err)
-	}
-	if d := time.Since(start); d > 2*time.Second && !testing.Short() { // 0.1 s; it was 5 s, and so for each further MiB of BAT
-		t.Errorf("it takes %v", d)
 	}
 }
 

@@ -77,7 +77,7 @@ http {
 			_ = cmd.Process.Kill()
 		}
 	})
-	for range 200 {
+	for range 7200 {
 		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 			_ = c.Close()
 			return scheme + "://" + addr

@@ -85,7 +85,7 @@ func run(t testing.TB, bin string, env []string, args func(host, port string) []
 		<-done
 		_ = log.Close()
 	})
-	for range 400 {
+	for range 7200 {
 		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 			_ = c.Close()
 			return addr

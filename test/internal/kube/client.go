@@ -41,7 +41,7 @@ func Start(ctx context.Context, dir string) (*Client, error) {
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", socket) },
 		MaxIdleConnsPerHost: 64,
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		_, err := c.Raw(ctx, http.MethodGet, "/version", "", nil)
 		if err == nil {
 			return c, nil

@@ -65,7 +65,7 @@ func run(t testing.TB, bin string, env []string, args func(host, port string) []
 		<-done
 		_ = log.Close()
 	})
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); {
 		if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 			_ = c.Close()
 			return addr

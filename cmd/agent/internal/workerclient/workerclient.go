@@ -3,6 +3,7 @@
 package workerclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,8 +17,8 @@ import (
 	"github.com/cdictl/cdictl/lib/job"
 )
 
-// timeout of one question, connecting included. A worker answers from memory.
-const timeout = 2 * time.Second
+// defaultTimeout is Client.Timeout where nobody says. A worker answers from memory.
+const defaultTimeout = 2 * time.Second
 
 // Client asks workers. It is safe for concurrent use.
 type Client struct {
@@ -25,6 +26,8 @@ type Client struct {
 	TLS func(uid string) (*tls.Config, error)
 	// Port that workers listen on; 0 means job.MetricsPort.
 	Port int
+	// Timeout of one question, connecting included; 0 means 2 s.
+	Timeout time.Duration
 }
 
 // ErrTrust is an answer from somebody whose certificate does not fit, or who does not like ours: the certificates that the
@@ -58,6 +61,7 @@ func (c *Client) progress(ctx context.Context, ip, uid string) (job.Progress, er
 			return c, nil
 		}
 	}
+	timeout := cmp.Or(c.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	port := c.Port

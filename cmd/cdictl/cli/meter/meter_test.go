@@ -64,7 +64,7 @@ func (s *screen) String() string { return strings.Join(s.shown(), "\n") }
 
 func wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 500 {
+	for range 6000 {
 		if ok() {
 			return
 		}
