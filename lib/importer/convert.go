@@ -71,7 +71,7 @@ func (j *job) convert(ctx context.Context) error {
 				next = time.Now().Add(time.Second)
 				return nil
 			}
-			return d.Checkpoint(p, true)
+			return d.Checkpoint(p, 0, true)
 		}
 	}
 	switch {

@@ -19,7 +19,7 @@ import (
 
 // localStep is how much of a local file is written between two notes: what is read again after a kill costs little, and a
 // flush costs as much as elsewhere. Writes are ahead of the last note by at most 240 MiB then.
-const localStep = 96 << 20
+const localStep = 120 << 20
 
 // Interrupted is an import that can be gone on with: its part and what is known of it were kept.
 type Interrupted struct{ Err error }

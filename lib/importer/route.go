@@ -157,8 +157,8 @@ func (j *job) hashed(ctx context.Context) error {
 	}
 	if d := j.durable; d != nil {
 		ho.Due = d.Due
-		ho.Save = func(off int64, tables []byte) error {
-			return d.Checkpoint(&journal.Point{Stored: off, Hashed: off, Hash: verify.State(h), Tables: tables}, false)
+		ho.Save = func(off, ahead int64, tables []byte) error {
+			return d.Checkpoint(&journal.Point{Stored: off, Hashed: off, Hash: verify.State(h), Tables: tables}, ahead, false)
 		}
 	}
 	var err error

@@ -13,8 +13,9 @@ import (
 const (
 	saveBytes = 16 << 20
 	// aheadBytes is by how much what is written may be ahead of the last note, flushes under way included, for a Step of
-	// saveBytes: with 20 MiB in flight, a process that is killed loses less than 64 MiB, however slow a flush is.
-	aheadBytes = 40 << 20
+	// saveBytes: with 20 MiB in flight, a process that is killed loses less than 64 MiB, however slow a flush is. (Between two
+	// flushes what is in flight may be written; then the same amount may be read.)
+	aheadBytes = 32 << 20
 	// saveAfter is how long something that was written waits for that.
 	saveAfter = 2500 * time.Millisecond
 	// saveShare keeps records small beside what they are about: a record of n bytes comes after n*saveShare of data.
@@ -32,7 +33,7 @@ type Durable struct {
 	mu      sync.Mutex
 	idle    sync.Cond // saving became false
 	record  journal.Record
-	fresh   int64 // bytes written since the last flush began
+	fresh   int64 // bytes written that neither the last record nor the flush under way covers
 	pending int64 // bytes that the flush under way will make durable
 	begun   time.Time
 	timer   *time.Timer
@@ -54,7 +55,7 @@ type DurableOptions struct {
 	// Auto flushes whenever it is time, with the point that it returns for what was written by then, nil if there is none.
 	// Without it, Checkpoint does.
 	Auto func(done *journal.Extents) *journal.Point
-	// Step is how much is written between two flushes, and two fifths of how far writes may be ahead of the last note. 0 means
+	// Step is how much is written between two flushes, and half of how far writes may be ahead of the last note. 0 means
 	// 16 MiB, of which a flush takes some 10 ms where writes are direct.
 	Step int64
 	// CountZeros: zeros are content that had to be fetched.
@@ -140,17 +141,21 @@ func (d *Durable) begin() {
 	if d.saving || d.stopped || d.mute || d.err != nil {
 		return
 	}
-	rec := d.snapshot(nil)
+	rec := d.snapshot(nil, 0)
 	go func() { _ = d.save(rec) }() // who writes next is told
 }
 
-// snapshot is what has been written, to be saved.
-func (d *Durable) snapshot(p *journal.Point) *journal.Record {
+// snapshot is what has been written, to be saved. Of that, so many bytes lie beyond p.
+func (d *Durable) snapshot(p *journal.Point, beyond int64) *journal.Record {
 	rec := &journal.Record{Bind: d.record.Bind, Done: d.record.Done.Clone(), Point: p}
 	if p == nil && d.o.Auto != nil {
-		rec.Point = d.o.Auto(&rec.Done)
+		if rec.Point = d.o.Auto(&rec.Done); rec.Point != nil {
+			beyond = rec.Done.Prefix() - rec.Point.Pos
+		}
 	}
-	d.fresh, d.pending, d.begun, d.saving = 0, d.pending+d.fresh, time.Now(), true
+	all := d.pending + d.fresh
+	d.fresh = min(max(beyond, 0), all)
+	d.pending, d.begun, d.saving = all-d.fresh, time.Now(), true
 	return rec
 }
 
@@ -187,15 +192,15 @@ func (d *Durable) Due() bool {
 	return !d.saving && !d.stopped && !d.mute && d.fresh > 0 && (d.fresh >= d.step() || time.Since(d.begun) >= saveAfter)
 }
 
-// Checkpoint notes p, at which the caller could go on with what was written by now, when that is durable. With wait it
-// returns then, else at once.
-func (d *Durable) Checkpoint(p *journal.Point, wait bool) error {
+// Checkpoint notes p, at which the caller could go on with what was written by now but for some beyond bytes, when that is
+// durable. With wait it returns then, else at once.
+func (d *Durable) Checkpoint(p *journal.Point, beyond int64, wait bool) error {
 	d.mu.Lock()
 	if d.saving || d.stopped || d.mute || d.err != nil {
 		defer d.mu.Unlock()
 		return d.err
 	}
-	rec := d.snapshot(p)
+	rec := d.snapshot(p, beyond)
 	d.mu.Unlock()
 	if wait {
 		return d.save(rec)
@@ -212,7 +217,7 @@ func (d *Durable) Leave(ctx context.Context, wanted bool) bool {
 	last := wanted && d.o.Auto != nil && d.err == nil && !d.mute && d.record.Done.Len() > 0
 	var rec *journal.Record
 	if last {
-		rec = d.snapshot(nil)
+		rec = d.snapshot(nil, 0)
 	}
 	d.mu.Unlock()
 	if last {

@@ -85,3 +85,35 @@ func TestDurableBoundsWhatIsAhead(t *testing.T) {
 		d.Leave(t.Context(), false)
 	})
 }
+
+// What a record cannot be gone on with behind counts as not noted, though it was flushed.
+func TestDurableCountsWhatIsBeyond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &slowFlush{flush: make(chan struct{})}
+		d := NewDurable(t.Context(), disk, DurableOptions{Journal: disk})
+		defer d.Leave(t.Context(), false)
+		defer close(disk.flush)
+		const segment, beyond = 1 << 20, 12 << 20
+		write := func(n int64) {
+			for range n / segment {
+				if _, err := d.WriteAt(make([]byte, segment), disk.written.Load()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		write(20 << 20)
+		if err := d.Checkpoint(&journal.Point{}, beyond, false); err != nil {
+			t.Fatal(err)
+		}
+		disk.flush <- struct{}{}
+		synctest.Wait()
+		if err := d.Checkpoint(&journal.Point{}, 0, false); err != nil {
+			t.Fatal(err)
+		}
+		go write(aheadBytes)
+		synctest.Wait()
+		if got, want := disk.written.Load(), int64(20<<20+aheadBytes-beyond); got != want {
+			t.Errorf("%d bytes are written beside a flush, want %d", got, want)
+		}
+	})
+}

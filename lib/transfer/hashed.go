@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/cdictl/cdictl/lib/errdef"
@@ -47,10 +48,10 @@ type HashedOptions struct {
 	// From is where h stands: an earlier run has placed and hashed what lies before. Tables is what Save was told with it.
 	From   int64
 	Tables []byte
-	// Due is asked now and then whether to Save, which is told how far the file is placed and hashed, and the sum of the
-	// tables by which it was. Nil: never.
+	// Due is asked now and then whether to Save, which is told how far the file is placed and hashed, how much behind that
+	// was read already, and the sum of the tables by which it was. Nil: never.
 	Due  func() bool
-	Save func(off int64, tables []byte) error
+	Save func(off, ahead int64, tables []byte) error
 }
 
 // hasher reads the file in pieces of o.Fetch bytes. The goroutine that read a piece places the entries that lie in it;
@@ -63,6 +64,7 @@ type hasher struct {
 	hash  hash.Hash
 	index index
 	pool  *bufpool.Pool
+	read  atomic.Int64 // bytes of pieces that are here
 }
 
 type piece struct {
@@ -146,6 +148,7 @@ func (c *hasher) piece(p *piece, l *placer) error {
 	if err != nil {
 		p.err = c.o.readError(err)
 	}
+	c.read.Add(int64(len(p.data)))
 	close(p.ready)
 	if p.err != nil {
 		return p.err
@@ -198,7 +201,7 @@ func (c *hasher) save(at int64, seen *replay) error {
 	if c.ho.Due == nil || at == 0 || at >= c.file.Size || len(seen.active) > 0 || !c.ho.Due() {
 		return nil
 	}
-	return c.o.writeError(c.ho.Save(at, seen.tables))
+	return c.o.writeError(c.ho.Save(at, c.ho.From+c.read.Load()-at, seen.tables))
 }
 
 // await waits for ready. What is written meanwhile is saved, too.

@@ -169,8 +169,8 @@ var crashRoutes = map[string]func(t *testing.T, seed uint64, c *crashDisk) (want
 					return Stats{}, err
 				}
 			}
-			ho.Save = func(off int64, tables []byte) error {
-				return d.Checkpoint(&journal.Point{Stored: off, Hash: verify.State(h), Tables: tables}, seed%2 == 0)
+			ho.Save = func(off, ahead int64, tables []byte) error {
+				return d.Checkpoint(&journal.Point{Stored: off, Hash: verify.State(h), Tables: tables}, ahead, seed%2 == 0)
 			}
 			w := NewWitness(file)
 			f.ra = w
@@ -205,7 +205,7 @@ var crashRoutes = map[string]func(t *testing.T, seed uint64, c *crashDisk) (want
 		c.now, c.safe = make([]byte, len(s.guest)), make([]byte, len(s.guest))
 		return s.guest, c.survive(t, DurableOptions{}, func(ctx context.Context, d *Durable, rec *journal.Record) (Stats, error) {
 			from, o := int64(0), Options{Segment: 64 << 10, Done: doneOf(rec)}
-			co := ConvertOptions{Hold: 64 << 10, Due: d.Due, Save: func(p *journal.Point) error { return d.Checkpoint(p, true) },
+			co := ConvertOptions{Hold: 64 << 10, Due: d.Due, Save: func(p *journal.Point) error { return d.Checkpoint(p, 0, true) },
 				Again: func(context.Context) (io.Reader, error) { return bytes.NewReader(s.blob), nil }}
 			if rec != nil {
 				co.From, from = rec.Point, rec.Point.Pos

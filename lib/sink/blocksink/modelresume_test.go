@@ -207,7 +207,7 @@ func (w *world) life(t *testing.T, want []byte, opened int64, s story) (resumed 
 			_, err = dur.WriteAt(p, int64(off))
 		}
 		if err == nil && i%3 == 2 {
-			err = dur.Checkpoint(&journal.Point{}, true)
+			err = dur.Checkpoint(&journal.Point{}, 0, true)
 		}
 		if err != nil {
 			return resumed, kept, err
