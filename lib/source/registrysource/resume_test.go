@@ -94,6 +94,9 @@ func TestGoesOn(t *testing.T) {
 	base := testserver.Start(t, store)
 	for name, l := range resumable(t, want) {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && strings.HasPrefix(name, "qcow2") {
+				t.Skip("it waits for records")
+			}
 			push(t, base, "resume/disk", "v1", makeImage(here, nil, makeTar(t, file{name: "lower", content: other}), l, makeTar(t, file{name: "upper", content: other})))
 			f, g := &testserver.Front{}, testserver.NewGate(store, int64(len(l))*3/4, int64(len(l)))
 			s := newSource(t, nameOf(f.Start(t, testserver.Start(t, g)), "resume/disk:v1"), Options{HTTP: quick})
