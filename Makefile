@@ -90,11 +90,11 @@ test-all: deps-all ## test, race, lint, fuzz, layering demonstration, the agent 
 	@test/suite.sh linter 180 test/tools/build.sh lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@test/suite.sh lint 90 $(MAKE) --no-print-directory lint
 	@test/suite.sh layering-show 30 $(MAKE) --no-print-directory layering
-	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=3s
+	@test/suite.sh fuzz 270 $(MAKE) --no-print-directory fuzz FUZZTIME=2s
 	@$(TESTENV) test/suite.sh hostile 120 go test -timeout 30m ./test/hostile
 	@test/suite.sh sources 300 $(MAKE) --no-print-directory sources
 	@$(TESTENV) test/suite.sh archive 45 go test -timeout 30m ./test/archive
-	@test/suite.sh bench-smoke 120 $(MAKE) --no-print-directory bench BENCH=-quick
+	@test/suite.sh bench-smoke 120 $(MAKE) --no-print-directory bench BENCH='-quick -only zlib'
 	@test/suite.sh crds 60 $(MAKE) --no-print-directory crds-check
 	@test/suite.sh api 600 $(MAKE) --no-print-directory test-api
 	@test/suite.sh e2e 1200 $(MAKE) --no-print-directory test-e2e

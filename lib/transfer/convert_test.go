@@ -219,7 +219,7 @@ func newMemDisk(t *testing.T, size int) *memSink {
 func TestConvert(t *testing.T) {
 	seeds := uint64(24)
 	if testing.Short() {
-		seeds = 8
+		seeds = 4
 	}
 	for layout := range layouts {
 		for _, hold := range []int64{16 << 10, 64 << 10, 1 << 20} {
