@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,11 +38,7 @@ func (s space) tells(t *testing.T, name string, f fault) kube.Object {
 		t.Errorf("it is said to be running: %s", brief(dv))
 	}
 	s.spoken(t, dv)
-	said := s.explain(t, name)
-	if !strings.Contains(said, "\n  cause ") || !strings.Contains(said, "\n  next ") {
-		t.Errorf("cdictl explain has no cause or no next step:\n%s", said)
-	}
-	t.Logf("%s\n%s", brief(dv), said)
+	t.Logf("%s\n%s", brief(dv), s.explained(t, name, "\n  cause "))
 	return dv
 }
 
@@ -198,8 +195,19 @@ func (s space) still(t *testing.T, name string, d time.Duration, ok func(kube.Ob
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	last, _ := s.Wait(ctx, s.path("datavolumes", name), func(dv kube.Object) bool { return dv == nil || !ok(dv) }) // ends with ctx
-	if last == nil || !ok(last) {
+	_, err := s.Wait(ctx, s.path("datavolumes", name), func(dv kube.Object) bool {
+		if dv != nil && ok(dv) {
+			return false
+		}
+		t.Errorf("DataVolume %s did not stay as it was: %s", name, brief(dv))
+		return true
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("DataVolume %s could not be watched: %v", name, err)
+	}
+	last, err := s.Get(t.Context(), s.path("datavolumes", name))
+	must(t, err)
+	if !ok(last) {
 		t.Errorf("DataVolume %s did not stay as it was: %s", name, brief(last))
 	}
 }

@@ -93,11 +93,7 @@ func TestQuota(t *testing.T) {
 				return strings.Contains(m, "quota") && strings.Contains(m, c.words) && strings.Contains(m, "Next step: ")
 			})
 			s.spoken(t, dv)
-			said := s.explain(t, v.name)
-			if !strings.Contains(said, "quota") || !strings.Contains(said, "\n  next ") {
-				t.Errorf("cdictl explain does not tell of the quota, or of no next step:\n%s", said)
-			}
-			t.Logf("%s\n%s", brief(dv), said)
+			t.Logf("%s\n%s", brief(dv), s.explained(t, v.name, "quota"))
 			must(t, s.Delete(t.Context(), s.path("resourcequotas", "tight"), false))
 			s.succeed(t, v.name)
 			s.holds(t, v, image)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the end-to-end suites: builds cdictl, the agent and its image, puts the agent on a cluster, and tests it there.
 #
-#   test/e2e/run.sh [FLAG OF GO TEST…]      such as -run TestMatrix
+#   test/e2e/run.sh [FLAG OF GO TEST…]      such as -run TestMatrix, or -v for what the tests that pass have to tell
 #
 # Without more it brings up a test/cluster (root; see test/cluster/README.md) and ends it afterwards, unless it ran already.
 # On a cluster of your own (kind, or any other):
@@ -30,7 +30,7 @@ arch=$(go env GOARCH)
 go run ./cmd/internal/image -name "$image" -out "$E2E_BIN" -version e2e "$arch=$E2E_BIN/agent" >/dev/null
 agent=$E2E_BIN/cdictl-agent_linux_$arch.tar
 export E2E_INSTALL="--image $image ${E2E_INSTALL:-}"
-test=("$E2E_BIN/e2e.test" -test.timeout 60m -test.v)
+test=("$E2E_BIN/e2e.test" -test.timeout 60m)
 for flag; do
 	case $flag in -run | -count | -v | -failfast | -parallel) flag=-test.${flag#-} ;; esac
 	test+=("$flag")
@@ -50,4 +50,10 @@ if [ -z "$(pid1)" ]; then
 fi
 "$here/load.sh" "$agent"
 "$here/enter.sh" kubectl delete namespace cdi --ignore-not-found # the image has the name of the last one
-E2E_STATE=$state "$here/enter.sh" "${test[@]}"
+status=0
+E2E_STATE=$state "$here/enter.sh" "${test[@]}" 2>&1 | tee "$root/.cache/e2e/log" || status=$?
+if [ "$status" != 0 ]; then # a story of a failed test is long: its first lines once more
+	printf '\n== what failed\n'
+	grep -E '^ *(--- FAIL|[a-z_]+_test\.go:[0-9]+: )' "$root/.cache/e2e/log" | cut -c1-1000 | tail -n 60
+	exit "$status"
+fi

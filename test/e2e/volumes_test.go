@@ -356,3 +356,18 @@ func (s space) explain(t *testing.T, name string) string {
 	}
 	return r.Stdout
 }
+
+// explained runs cdictl explain until it has a next step and the words: while a worker tries again, it tells of that try.
+func (s space) explained(t *testing.T, name string, words ...string) (said string) {
+	t.Helper()
+	s.eventually(t, "cdictl explain", func(context.Context) error {
+		said = s.explain(t, name)
+		for _, w := range append(words, "\n  next ") {
+			if !strings.Contains(said, w) {
+				return fmt.Errorf("it does not tell %q:\n%s", w, said)
+			}
+		}
+		return nil
+	})
+	return said
+}

@@ -99,7 +99,38 @@ func (c *Client) Raw(ctx context.Context, method, path, kind string, body []byte
 	return io.ReadAll(resp.Body)
 }
 
+// lull is how long a cluster on a busy machine may have no answer to give.
+const lull = 2 * time.Minute
+
+// send sends a request, and again while the cluster says that it cannot answer now. What makes an object is only sent again
+// where it was not looked at.
 func (c *Client) send(ctx context.Context, method, path, kind string, body []byte) (*http.Response, error) {
+	for end := time.Now().Add(lull); ; {
+		resp, err := c.sendOnce(ctx, method, path, kind, body)
+		var s *Status
+		if err == nil || !errors.As(err, &s) || !s.passes(method) || time.Now().After(end) {
+			return resp, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// passes tells whether the answer to a request may be another one soon, and whether asking again changes nothing else.
+func (s *Status) passes(method string) bool {
+	switch s.Code {
+	case http.StatusTooManyRequests:
+		return true
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return method != http.MethodPost
+	}
+	return s.Code >= 500 && method != http.MethodPost && strings.Contains(s.Message, "etcdserver:")
+}
+
+func (c *Client) sendOnce(ctx context.Context, method, path, kind string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://cluster"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
