@@ -38,7 +38,7 @@ type server struct {
 // serve VARIABLE FILE [WORD]…: serve the file over HTTP until the script ends. The variable becomes the URL. Words:
 // norange; status=N (of all requests, or of the first times=N); basic=USER:PASSWORD; bearer=TOKEN; header=NAME:VALUE;
 // redirect=URL; loop; change=N (another ETag after N requests); stall=N (after N bytes of a body; WORK/VARIABLE.stalled
-// appears then); hold=N (the same behind N bytes of the content, by whatever range); drop=N (the first times=N bodies break
+// appears then); hold=N (the same behind N bytes of the content, by whatever range but one for a footer); drop=N (the first times=N bodies break
 // after N bytes); slow=DURATION (before each write of a body).
 func serve(ts *testscript.TestScript, _ bool, args []string) {
 	s := &server{content: []byte(ts.ReadFile(args[1])), word: map[string]string{}, stalled: ts.MkAbs(args[0] + ".stalled"), done: make(chan struct{})}
@@ -108,9 +108,11 @@ func (s *server) body(w http.ResponseWriter, r *http.Request, n int64, early boo
 	case s.has("stall"):
 		out.limit, out.atEnd = s.number("stall"), s.stall
 	case s.has("hold"):
-		var first int64
-		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &first)
-		out.limit, out.atEnd = max(0, s.number("hold")-first), s.stall
+		var first, last int64
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
+		if last-first >= 512 { // less is a look for a footer
+			out.limit, out.atEnd = max(0, s.number("hold")-first), s.stall
+		}
 	case s.has("drop") && early:
 		out.limit, out.atEnd = s.number("drop"), func() { panic(http.ErrAbortHandler) }
 	}
