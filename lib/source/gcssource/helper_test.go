@@ -42,7 +42,7 @@ func start(t *testing.T) bucket {
 
 func (b bucket) post(t *testing.T, rest, kind string, body []byte) []byte {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+rest, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodPost, b.url+rest, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
