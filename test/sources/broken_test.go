@@ -108,13 +108,21 @@ func TestReplaced(t *testing.T) {
 			t.Run(n.name, func(t *testing.T) {
 				t.Parallel()
 				n.put(t, old)
-				replace := func() { n.put(t, other) }
+				replaced := make(chan struct{})
+				replace := func() {
+					defer close(replaced)
+					n.put(t, other)
+				}
 				fronts[n.front].Store(&replace)
 				s := newStage(t, bin)
 				r := s.run(s.command(n.source, n.env, append(n.args, "--retries", "30")...))
+				never := fronts[n.front].Swap(nil) != nil
+				if !never {
+					<-replaced // the other image may be seen before its server has said that it has it
+				}
 				var err error
 				switch said := strings.TrimSpace(r.Stderr); {
-				case fronts[n.front].Load() != nil:
+				case never:
 					err = fmt.Errorf("it was not replaced")
 				case n.pinned: // a digest is in the name of what is read
 					_, err = s.whole(r, want)
