@@ -45,18 +45,20 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"need":   need,
-			"status": status,
-			"signal": signalled,
-			"fill":   fill,
-			"same":   same,
-			"left":   left,
-			"digest": digest,
-			"mask":   mask,
-			"serve":  serve,
-			"sent":   sent,
-			"sparse": sparse,
-			"loop":   loop,
+			"need":    need,
+			"status":  status,
+			"expires": expires,
+			"signal":  signalled,
+			"blank":   blank,
+			"fill":    fill,
+			"same":    same,
+			"left":    left,
+			"digest":  digest,
+			"mask":    mask,
+			"serve":   serve,
+			"sent":    sent,
+			"sparse":  sparse,
+			"loop":    loop,
 		},
 	})
 }
@@ -93,6 +95,32 @@ func exitCode(ts *testscript.TestScript, err error) int {
 	}
 	ts.Fatalf("%v", err)
 	return -1
+}
+
+// expires DURATION,… PROGRAM ARG…: run it with --timeout, and want it to time out and to leave what can be gone on with. A
+// slow machine may have nothing by then, and gets more time.
+func expires(ts *testscript.TestScript, _ bool, args []string) {
+	for d := range strings.SplitSeq(args[0], ",") {
+		status(ts, false, append([]string{"22", args[1], "--timeout", d}, args[2:]...))
+		if strings.Contains(ts.ReadFile("stderr"), "\nhint: run again to continue") {
+			return
+		}
+	}
+	ts.Fatalf("it has nothing to go on with")
+}
+
+// blank: a terminal shows nothing of what was printed on stderr.
+func blank(ts *testscript.TestScript, _ bool, _ []string) {
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		var shown []rune
+		for piece := range strings.SplitSeq(line, "\r") {
+			over := []rune(piece)
+			shown = append(over, shown[min(len(over), len(shown)):]...)
+		}
+		if strings.TrimSpace(string(shown)) != "" {
+			ts.Fatalf("a terminal shows %q", string(shown))
+		}
+	}
 }
 
 // signal SIGNAL WHEN PROGRAM ARG…: start it, send the signal as soon as the file WHEN is there (or, if WHEN is
