@@ -32,12 +32,7 @@ func (n Nginx) Start(t testing.TB) string {
 		t.Skip("nginx is not installed")
 	}
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close() // nginx takes the port; nobody else on this machine asks for a given one
+	addr := address(t)
 	scheme, listen, certs := "http", addr, ""
 	if n.CertKey[0] != "" {
 		scheme, listen = "https", addr+" ssl http2"

@@ -58,12 +58,7 @@ func find(t testing.TB, name, pkg string, build bool) (bin, why string) {
 // run starts a server on a loopback port, which args is asked for, and ends it with the test. It returns its address.
 func run(t testing.TB, bin string, env []string, args func(host, port string) []string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close() // the server takes the port; nobody else on this machine asks for a given one
+	addr := address(t)
 	host, port, _ := net.SplitHostPort(addr)
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
