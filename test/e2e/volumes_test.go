@@ -349,19 +349,20 @@ var blank = picture{digest: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 // explain runs cdictl explain on a DataVolume.
 func (s space) explain(t *testing.T, name string) string {
 	t.Helper()
-	r, err := proc.Run(t.Context(), proc.Command{Args: []string{s.cdictl, "explain", "dv/" + name, "-n", s.name}})
-	must(t, err)
-	if r.Exit > 1 && r.Stdout == "" {
-		t.Errorf("cdictl explain dv/%s: exit %d: %s", name, r.Exit, r.Stderr)
+	said, err := s.tryExplain(t.Context(), name)
+	if err != nil {
+		t.Error(err)
 	}
-	return r.Stdout
+	return said
 }
 
-// explained runs cdictl explain until it has a next step and the words: while a worker tries again, it tells of that try.
+// explained is explain until it has a next step and the words: while a worker tries again, it tells of that try.
 func (s space) explained(t *testing.T, name string, words ...string) (said string) {
 	t.Helper()
-	s.eventually(t, "cdictl explain", func(context.Context) error {
-		said = s.explain(t, name)
+	s.eventually(t, "cdictl explain", func(ctx context.Context) (err error) {
+		if said, err = s.tryExplain(ctx, name); err != nil {
+			return err
+		}
 		for _, w := range append(words, "\n  next ") {
 			if !strings.Contains(said, w) {
 				return fmt.Errorf("it does not tell %q:\n%s", w, said)
@@ -370,4 +371,12 @@ func (s space) explained(t *testing.T, name string, words ...string) (said strin
 		return nil
 	})
 	return said
+}
+
+func (s space) tryExplain(ctx context.Context, name string) (string, error) {
+	r, err := proc.Run(ctx, proc.Command{Args: []string{s.cdictl, "explain", "dv/" + name, "-n", s.name}})
+	if err == nil && r.Exit > 1 && r.Stdout == "" {
+		err = fmt.Errorf("cdictl explain dv/%s: exit %d: %s", name, r.Exit, r.Stderr)
+	}
+	return r.Stdout, err
 }

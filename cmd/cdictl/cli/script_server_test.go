@@ -38,8 +38,8 @@ type server struct {
 // serve VARIABLE FILE [WORD]…: serve the file over HTTP until the script ends. The variable becomes the URL. Words:
 // norange; status=N (of all requests, or of the first times=N); basic=USER:PASSWORD; bearer=TOKEN; header=NAME:VALUE;
 // redirect=URL; loop; change=N (another ETag after N requests); stall=N (after N bytes of a body; WORK/VARIABLE.stalled
-// appears then); hold=N (the same behind N bytes of the content, by whatever range but one for a footer); drop=N (the first times=N bodies break
-// after N bytes); slow=DURATION (before each write of a body).
+// appears then); hold=N (the same behind N bytes of the content, by whatever range but one for a footer); drop=N (the first
+// times=N bodies break after N bytes); slow=DURATION (before each write of a body).
 func serve(ts *testscript.TestScript, _ bool, args []string) {
 	s := &server{content: []byte(ts.ReadFile(args[1])), word: map[string]string{}, stalled: ts.MkAbs(args[0] + ".stalled"), done: make(chan struct{})}
 	for _, w := range args[2:] {
