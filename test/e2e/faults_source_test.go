@@ -38,7 +38,7 @@ func (s space) tells(t *testing.T, name string, f fault) kube.Object {
 		t.Errorf("it is said to be running: %s", brief(dv))
 	}
 	s.spoken(t, dv)
-	t.Logf("%s\n%s", brief(dv), s.explained(t, name, "\n  cause "))
+	t.Logf("%s\n%s", brief(dv), s.explained(t, name))
 	return dv
 }
 

@@ -93,7 +93,11 @@ func TestQuota(t *testing.T) {
 				return strings.Contains(m, "quota") && strings.Contains(m, c.words) && strings.Contains(m, "Next step: ")
 			})
 			s.spoken(t, dv)
-			t.Logf("%s\n%s", brief(dv), s.explained(t, v.name, "quota"))
+			said := s.explained(t, v.name)
+			if !strings.Contains(said, "quota") {
+				t.Errorf("cdictl explain does not tell of the quota:\n%s", said)
+			}
+			t.Logf("%s\n%s", brief(dv), said)
 			must(t, s.Delete(t.Context(), s.path("resourcequotas", "tight"), false))
 			s.succeed(t, v.name)
 			s.holds(t, v, image)

@@ -356,20 +356,22 @@ func (s space) explain(t *testing.T, name string) string {
 	return said
 }
 
-// explained is explain until it has a next step and the words: while a worker tries again, it tells of that try.
-func (s space) explained(t *testing.T, name string, words ...string) (said string) {
+// explained is explain of what is stuck: it has a cause and a next step. Only while a worker tries again may it say that instead,
+// and then it tells how the last try ended.
+func (s space) explained(t *testing.T, name string) (said string) {
 	t.Helper()
 	s.eventually(t, "cdictl explain", func(ctx context.Context) (err error) {
-		if said, err = s.tryExplain(ctx, name); err != nil {
+		if said, err = s.tryExplain(ctx, name); err != nil || !strings.Contains(said, " is being filled") {
 			return err
 		}
-		for _, w := range append(words, "\n  next ") {
-			if !strings.Contains(said, w) {
-				return fmt.Errorf("it does not tell %q:\n%s", w, said)
-			}
+		if !strings.Contains(said, "the last try ended with: ") {
+			t.Errorf("cdictl explain does not tell how the last try ended:\n%s", said)
 		}
-		return nil
+		return fmt.Errorf("a try is under way:\n%s", said)
 	})
+	if !strings.Contains(said, "\n  cause ") || !strings.Contains(said, "\n  next ") {
+		t.Errorf("cdictl explain has no cause or no next step:\n%s", said)
+	}
 	return said
 }
 

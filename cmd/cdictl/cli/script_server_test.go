@@ -109,8 +109,8 @@ func (s *server) body(w http.ResponseWriter, r *http.Request, n int64, early boo
 		out.limit, out.atEnd = s.number("stall"), s.stall
 	case s.has("hold"):
 		var first, last int64
-		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
-		if last-first >= 512 { // less is a look for a footer
+		n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last) // an open range has one, none has none
+		if n < 2 || last-first >= 512 {                                         // less is a look for a footer
 			out.limit, out.atEnd = max(0, s.number("hold")-first), s.stall
 		}
 	case s.has("drop") && early:
